@@ -1,1 +1,45 @@
-fn main() {}
+//! `cargo xtask`: what a developer and CI run. `demo` does naru's main job on real input, `test` runs every
+//! test; both set a fresh machine up by themselves.
+
+mod demo;
+mod images;
+mod layers;
+mod process;
+mod registry;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo     build naru, make base images, deploy examples/hello behind HTTPS, watch it crash and recover, clean up
+  test     every test: format, lints, layers, unit and end-to-end tests
+  tidy     only the fast checks: format, layers, file sizes
+  images   only make the base images that demo and test use
+  setup    only install the system packages that demo and test need";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1);
+    let result = match command.as_deref() {
+        Some("demo") => demo::run(),
+        Some("test") => test::run(),
+        Some("tidy") => tidy::run(),
+        Some("images") => setup::ensure().and_then(|()| images::ensure_all().map(drop)),
+        Some("setup") => setup::ensure(),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("unknown command\n{USAGE}").into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
