@@ -1,0 +1,166 @@
+//! What can go wrong with images. One enum for the crate: each variant names the step and its subject,
+//! and [`ImageError::kind`] is the only place that says what a face should make of it.
+//!
+//! The texts of registry answers are dockerd's, because clients match them.
+
+use naru_types::{Digest, Error, Kind};
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("cannot {step} {path}")]
+    Io { step: &'static str, path: PathBuf, source: io::Error },
+    #[error("the image store {root} is in use by another process")]
+    Locked { root: PathBuf },
+    #[error("the image index {path} is damaged")]
+    IndexDamaged { path: PathBuf, source: serde_json::Error },
+    #[error("the image index {path} is of version {found}; this naru reads up to {known}")]
+    IndexVersion { path: PathBuf, found: u32, known: u32 },
+    #[error("No such image: {name}")]
+    NoSuchImage { name: String },
+    #[error("ambiguous image id prefix {prefix:?}: it fits several images")]
+    AmbiguousId { prefix: String },
+    #[error("layer {diff_id} is not in the store")]
+    NoSuchLayer { diff_id: Digest },
+    #[error("content {digest} is missing from the store")]
+    BlobMissing { digest: Digest },
+    #[error("{0}")]
+    Conflict(String),
+    #[error("cannot create an image reference with a digest")]
+    TagWithDigest,
+    #[error("archive: {what}{}", entry.as_ref().map(|name| format!(" (entry {name:?})")).unwrap_or_default())]
+    Tar { what: String, entry: Option<String> },
+    #[error("archive: cannot read")]
+    TarRead { source: io::Error },
+    #[error("cannot {step} {entry:?} of the archive")]
+    Unpack { step: &'static str, entry: String, source: io::Error },
+    #[error("cannot {step} {entry:?}")]
+    Pack { step: &'static str, entry: String, source: io::Error },
+    #[error("cannot write the archive")]
+    Write { source: io::Error },
+    #[error("the stored layer {diff_id} was changed: its archive now has the digest {found}")]
+    LayerChanged { diff_id: Digest, found: Digest },
+    #[error("{what}: expected {expected}, got {found}")]
+    DigestMismatch { what: String, expected: Digest, found: Digest },
+    #[error("{what} has {found} bytes, {expected} were announced")]
+    SizeMismatch { what: String, expected: u64, found: u64 },
+    #[error("{what} is {found} bytes long; the limit is {limit}")]
+    TooLarge { what: String, found: u64, limit: u64 },
+    #[error("{what} is not valid")]
+    Malformed { what: String, source: serde_json::Error },
+    #[error("{what}")]
+    Unsupported { what: String, hint: &'static str },
+    #[error("{what}")]
+    BadArchive { what: String },
+    #[error("no matching manifest for {platform} in the manifest list entries")]
+    NoPlatform { platform: String },
+    #[error("manifest for {name} not found: {detail}")]
+    ManifestUnknown { name: String, detail: String },
+    #[error("pull access denied for {repository}, repository does not exist or may require 'docker login': {detail}")]
+    PullDenied { repository: String, detail: String },
+    #[error("{detail}")]
+    PushDenied { detail: String },
+    #[error("Head {url:?}: unauthorized: {detail}")]
+    Unauthorized { url: String, detail: String },
+    #[error("toomanyrequests: {detail}")]
+    TooManyRequests { detail: String },
+    #[error("registry answered {status} to {method} {url}: {detail}")]
+    Status { method: &'static str, url: String, status: u16, detail: String },
+    #[error("{method} {url:?}: {detail}")]
+    Transport { method: &'static str, url: String, detail: String },
+    #[error("invalid registry address {address:?}")]
+    BadRegistry { address: String },
+    #[error("cannot set up TLS")]
+    Tls { source: rustls::Error },
+    #[error("context canceled")]
+    Cancelled,
+    #[error("a concurrent download of the same layer failed: {detail}")]
+    SharedDownload { detail: String },
+}
+
+pub type Result<T, E = ImageError> = std::result::Result<T, E>;
+
+impl ImageError {
+    pub(crate) fn io(step: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| ImageError::Io { step, path, source }
+    }
+
+    pub(crate) fn tar(what: impl Into<String>, entry: Option<&[u8]>) -> Self {
+        ImageError::Tar { what: what.into(), entry: entry.map(|name| String::from_utf8_lossy(name).into_owned()) }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            ImageError::NoSuchImage { .. }
+            | ImageError::NoPlatform { .. }
+            | ImageError::ManifestUnknown { .. }
+            | ImageError::PullDenied { .. } => Kind::NotFound,
+            ImageError::Conflict(_) => Kind::Conflict,
+            ImageError::AmbiguousId { .. }
+            | ImageError::TagWithDigest
+            | ImageError::Tar { .. }
+            | ImageError::BadArchive { .. }
+            | ImageError::BadRegistry { .. } => Kind::InvalidInput,
+            ImageError::Unsupported { .. } => Kind::NotImplemented,
+            ImageError::Cancelled | ImageError::TooManyRequests { .. } => Kind::Unavailable,
+            ImageError::Io { .. }
+            | ImageError::Locked { .. }
+            | ImageError::IndexDamaged { .. }
+            | ImageError::IndexVersion { .. }
+            | ImageError::NoSuchLayer { .. }
+            | ImageError::BlobMissing { .. }
+            | ImageError::TarRead { .. }
+            | ImageError::Unpack { .. }
+            | ImageError::Pack { .. }
+            | ImageError::Write { .. }
+            | ImageError::LayerChanged { .. }
+            | ImageError::DigestMismatch { .. }
+            | ImageError::SizeMismatch { .. }
+            | ImageError::TooLarge { .. }
+            | ImageError::Malformed { .. }
+            | ImageError::PushDenied { .. }
+            | ImageError::Unauthorized { .. }
+            | ImageError::Status { .. }
+            | ImageError::Transport { .. }
+            | ImageError::Tls { .. }
+            | ImageError::SharedDownload { .. } => Kind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ImageError::Locked { .. } => Some("stop the other daemon, or use another --root".into()),
+            ImageError::IndexDamaged { path, .. } => {
+                Some(format!("move {} away and pull the images again", path.display()))
+            }
+            ImageError::PullDenied { .. } | ImageError::Unauthorized { .. } | ImageError::PushDenied { .. } => {
+                Some("log in with `naru login` and try again".into())
+            }
+            ImageError::BlobMissing { .. } | ImageError::LayerChanged { .. } => {
+                Some("pull the image again to repair it".into())
+            }
+            ImageError::Unsupported { hint, .. } => Some((*hint).into()),
+            _ => None,
+        }
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        let hint = error.hint();
+        // The message says it all for users of an API that carries one line: causes are appended.
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            message = format!("{message}: {next}");
+            cause = next.source();
+        }
+        let converted = Error::new(error.kind(), message);
+        match hint {
+            Some(hint) => converted.with_hint(hint),
+            None => converted,
+        }
+    }
+}

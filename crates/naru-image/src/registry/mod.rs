@@ -1,0 +1,2 @@
+//! Registry.
+pub mod auth;
