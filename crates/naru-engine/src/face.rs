@@ -18,7 +18,7 @@ impl WaitHandle { pub async fn done(self) -> WaitResult { std::future::pending()
 impl Engine {
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> { not_yet() }
     pub async fn shutdown(&self) -> Result<()> { not_yet() }
-    // (with the store) pub fn images(&self) -> &Arc<naru_image::Store> { unreachable!() }
+    pub fn images(&self) -> &Arc<naru_image::Store> { unreachable!() }
     pub fn config(&self) -> &EngineConfig { &self.config }
     pub async fn create(&self, name: Option<&str>, spec: ContainerSpec) -> Result<Created> { not_yet() }
     pub async fn start(&self, r: &str) -> Result<()> { not_yet() }

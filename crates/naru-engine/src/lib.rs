@@ -17,8 +17,15 @@
 //! # How it is tested
 //! The state machine in a seeded simulator; the whole against real containers, as root.
 
+mod db;
+mod events;
 mod face;
+mod ids;
+mod machine;
+mod merge;
+mod names;
 mod options;
+mod record;
 mod stats_view;
 mod view;
 
@@ -27,4 +34,9 @@ pub use options::*;
 pub use stats_view::*;
 pub use view::*;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex whose holders do not panic half way; should one have, its data is still the best there is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
