@@ -1,1 +1,29 @@
-//! naru-runtime
+//! Containers, as the OCI runtime specification has them, and the keeper that holds them.
+//!
+//! # What it is
+//! [`lower`] turns a `ContainerSpec` into an OCI `config.json`; [`spawn`] and [`exec`] turn that into a running
+//! process with one clone3; [`cgroup`] limits, measures, freezes and kills it; [`seccomp`] compiles its filter;
+//! [`keeper`] is the process that owns the children.
+//!
+//! # What it must not do
+//! No async, no threads before a clone, no HTTP, no images, no network set-up: a network namespace comes as a
+//! descriptor. No external programs.
+//!
+//! # Start reading at
+//! [`request`], then [`plan`] (what the child does, as data) and [`child`] (the loop that does it).
+//!
+//! # Invariants
+//! After clone3 the child only performs a prepared plan: no allocation, no lock, no panic. No path inside a
+//! container's root reaches a system call as a string that is resolved from the host's root: targets are descriptors
+//! from openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) and mounts are attached descriptor to descriptor.
+//!
+//! # How it is tested
+//! Pure parts beside their code; `tests/` runs real busybox containers as root.
+
+pub mod cgroup;
+pub mod exec;
+pub mod keeper;
+pub mod oci;
+pub mod request;
+pub mod rootfs;
+pub mod spawn;
