@@ -1,1 +1,35 @@
-//! naru-build
+//! The builder: a Dockerfile and a context directory become an image.
+//!
+//! # What it is
+//! A parser of the Dockerfile language, the plan of the stages that are needed, and the execution of
+//! their steps over a content-keyed cache. COPY and ADD write a layer directly; RUN goes through a port,
+//! [`StepRunner`], that others implement over containers.
+//!
+//! # What it must not do
+//! It starts no process and no container itself, speaks to no registry but through the image store, and
+//! never follows a path of the context or of an image outside of its root.
+//!
+//! # Start reading at
+//! [`Builder::build`], then `execute`; the language is in `dockerfile`.
+//!
+//! # Invariants
+//! - A Dockerfile is parsed and checked as a whole before the first step runs.
+//! - Names are put on the image in one act, after its last step; a failed or cancelled build leaves
+//!   nothing but cache entries of the steps that had succeeded.
+//! - A cache entry counts only while the store still holds its layer.
+//! - Cache keys depend on content, never on times.
+//!
+//! # How it is tested
+//! Tables beside each part of the language; `tests/` builds against a real store in a temporary
+//! directory, as root, with a runner that executes commands in a private root.
+
+pub mod event;
+pub mod request;
+pub mod runner;
+
+pub use event::{BuildEvent, Stream};
+pub use request::{BuildRequest, DockerfileSource};
+pub use runner::{StepExit, StepMount, StepMountKind, StepNetwork, StepRunner, StepSpec};
+pub use builder::{Builder, EventSink, PrunedCache};
+
+mod builder;

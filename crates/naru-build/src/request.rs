@@ -1,0 +1,72 @@
+//! What is asked of the builder.
+
+use crate::runner::StepNetwork;
+use naru_image::Credentials;
+use naru_types::ImageRef;
+use naru_types::platform::Platform;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Where the Dockerfile comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A path relative to the context, `Dockerfile` by custom. It may not lead out of the context.
+    InContext(String),
+    /// The text itself, read from elsewhere (`-f` outside of the context, stdin); `name` is for messages
+    /// and for finding `<name>.dockerignore` in the context.
+    Text { name: String, text: String },
+}
+
+/// Registry credentials for one image, given to the store when it must be pulled.
+pub type CredentialsFor = dyn Fn(&ImageRef) -> Credentials + Send + Sync;
+
+#[derive(Clone)]
+pub struct BuildRequest {
+    /// A directory that holds the context and doesn't change during the build.
+    pub context: PathBuf,
+    pub dockerfile: DockerfileSource,
+    /// `--build-arg`.
+    pub args: BTreeMap<String, String>,
+    /// `--target`: a stage's name or number; the last stage otherwise.
+    pub target: Option<String>,
+    pub tags: Vec<ImageRef>,
+    pub no_cache: bool,
+    /// Ask the registry even when the base image is here.
+    pub pull: bool,
+    pub labels: BTreeMap<String, String>,
+    /// Only the host's own platform can be built.
+    pub platform: Option<Platform>,
+    /// The network of RUN steps that don't name one.
+    pub network: StepNetwork,
+    /// `name:address` lines for /etc/hosts of RUN steps.
+    pub extra_hosts: Vec<String>,
+    /// Bytes of /dev/shm in RUN steps; `None` is Docker's 64 MiB.
+    pub shm_size: Option<i64>,
+    pub credentials: Arc<CredentialsFor>,
+    /// Set it, and the build stops at the next step or kills the one that runs.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl BuildRequest {
+    /// A build of `Dockerfile` in `context` with nothing special.
+    pub fn new(context: impl Into<PathBuf>) -> Self {
+        Self {
+            context: context.into(),
+            dockerfile: DockerfileSource::InContext("Dockerfile".into()),
+            args: BTreeMap::new(),
+            target: None,
+            tags: Vec::new(),
+            no_cache: false,
+            pull: false,
+            labels: BTreeMap::new(),
+            platform: None,
+            network: StepNetwork::Bridge,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            credentials: Arc::new(|_| Credentials::default()),
+            cancel: Arc::new(AtomicBool::new(false)),
+        }
+    }
+}
