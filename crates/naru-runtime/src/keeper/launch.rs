@@ -1,0 +1,70 @@
+//! Starting the keeper process, detached from whoever starts it.
+//!
+//! `fork` by hand would need `unsafe` and forks a threaded daemon; so the binary is executed again in its
+//! keeper role, in its own process group, and that role calls setsid itself. It is left running: when the
+//! starter ends, pid 1 takes it.
+
+use super::client::{ClientError, Connection};
+use super::socket_path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a new keeper may take until it answers.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("cannot execute {} keeper", exe.display())]
+    Execute { exe: PathBuf, source: std::io::Error },
+    #[error("the keeper ended at once ({status}); its log is {}", log.display())]
+    Ended { status: std::process::ExitStatus, log: PathBuf },
+    #[error("the keeper did not answer on {} within {} s", socket.display(), START_TIMEOUT.as_secs())]
+    Silent { socket: PathBuf, source: ClientError },
+}
+
+/// Makes sure that a keeper answers in `run_dir`: starts `exe keeper --run run_dir` when none does, and
+/// waits until it does. Two callers at once are safe: the keeper that comes second finds the lock taken and
+/// ends, and both callers reach the first.
+pub fn launch(exe: &Path, run_dir: &Path) -> Result<(), LaunchError> {
+    if answers(run_dir).is_ok() {
+        return Ok(());
+    }
+    let mut child = Command::new(exe)
+        .arg("keeper")
+        .arg("--run")
+        .arg(run_dir)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|source| LaunchError::Execute { exe: exe.to_owned(), source })?;
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let error = match answers(run_dir) {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        // Ended with success: the lock was taken, another keeper is about to listen.
+        if let Ok(Some(status)) = child.try_wait()
+            && !status.success()
+        {
+            return Err(LaunchError::Ended { status, log: run_dir.join("keeper.log") });
+        }
+        if Instant::now() > deadline {
+            return Err(LaunchError::Silent { socket: socket_path(run_dir), source: error });
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    // Whoever lives longer than the keeper has to reap it; a thread does, and ends with it or with us.
+    let _ = std::thread::Builder::new().name("keeper-reaper".into()).spawn(move || child.wait());
+    Ok(())
+}
+
+fn answers(run_dir: &Path) -> Result<(), ClientError> {
+    Connection::open(run_dir).map(drop)
+}

@@ -1,0 +1,31 @@
+//! The keeper: one small single-threaded process for all containers.
+//!
+//! It forks the containers, holds their pipes and ptys, writes their logs, serves attach sockets, reaps
+//! them and records how they ended, *before* it tells anybody. The daemon is a client of it and may come
+//! and go. One process rather than one shim per container, because a fixed ~2 MB beats 0.5–5 MB each.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`protocol`] | the messages |
+//! | `wire` | one message with its descriptors over SOCK_SEQPACKET |
+//! | [`client`] | what the daemon uses |
+//! | [`launch`] | starting the process |
+//! | [`server`] | the process itself |
+//!
+//! What it is not: no restart policies, no state machine of containers, no networking. Those are the engine's.
+
+pub mod client;
+mod connection;
+pub mod held;
+mod launch;
+pub mod protocol;
+mod wire;
+
+pub use launch::{LaunchError, launch};
+
+use std::path::{Path, PathBuf};
+
+/// The keeper's socket in the run directory.
+pub fn socket_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("keeper.sock")
+}
