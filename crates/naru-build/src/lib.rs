@@ -33,3 +33,7 @@ pub use runner::{StepExit, StepMount, StepMountKind, StepNetwork, StepRunner, St
 pub use builder::{Builder, EventSink, PrunedCache};
 
 mod builder;
+#[allow(dead_code)]
+mod dockerfile;
+mod error;
+mod pattern;

@@ -1,0 +1,128 @@
+//! Instructions as types. Words that may hold variables are kept as written.
+
+use crate::dockerfile::source::Heredoc;
+use crate::error::Position;
+use crate::runner::StepNetwork;
+use naru_types::image::Healthcheck;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dockerfile {
+    pub escape: char,
+    /// ARGs before the first FROM.
+    pub global_args: Vec<(Position, Vec<Arg>)>,
+    /// At least one.
+    pub stages: Vec<Stage>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    pub at: Position,
+    /// The FROM line as written.
+    pub text: String,
+    /// Lower case.
+    pub name: Option<String>,
+    pub base: String,
+    pub platform: Option<String>,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub at: Position,
+    pub text: String,
+    pub instruction: Instruction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    Run(Run),
+    Copy(Copy),
+    Env(Vec<(String, String)>),
+    Arg(Vec<Arg>),
+    Workdir(String),
+    User(String),
+    /// The words are split after expansion, since a variable may hold several ports.
+    Expose(String),
+    Label(Vec<(String, String)>),
+    Cmd(Command),
+    Entrypoint(Command),
+    Volume(Vec<String>),
+    Healthcheck(Healthcheck),
+    Shell(Vec<String>),
+    StopSignal(String),
+    /// The text of the instruction to run in images built on this one.
+    OnBuild(String),
+    Maintainer(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arg {
+    pub name: String,
+    pub default: Option<String>,
+}
+
+/// What CMD, ENTRYPOINT and RUN execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// One line for the shell.
+    Shell(String),
+    Exec(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub command: Command,
+    /// `RUN <<EOF` whose content begins with `#!`: executed as a file of this name.
+    pub script: Option<Heredoc>,
+    pub mounts: Vec<RunMount>,
+    pub network: Option<StepNetwork>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunMount {
+    pub target: String,
+    pub kind: RunMountKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunMountKind {
+    Cache { id: String, sharing: Sharing, read_only: bool, mode: u32, uid: u32, gid: u32 },
+    /// Always read-only.
+    Bind { from: Option<String>, source: String },
+    Tmpfs { size: Option<i64> },
+}
+
+/// What happens when two steps want one cache mount at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    #[default]
+    Shared,
+    /// The second waits.
+    Locked,
+    /// The second gets another directory.
+    Private,
+}
+
+/// COPY and ADD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// ADD: archives among the sources are unpacked.
+    pub unpack: bool,
+    /// A stage's name or number, or an image.
+    pub from: Option<String>,
+    pub sources: Vec<String>,
+    /// Heredocs: files named by their delimiters.
+    pub inline: Vec<Heredoc>,
+    pub destination: String,
+    pub chown: Option<String>,
+    pub chmod: Option<String>,
+    /// The destination's symbolic links in the image are not followed.
+    pub link: bool,
+}
+
+impl Copy {
+    pub fn keyword(&self) -> &'static str {
+        if self.unpack { "ADD" } else { "COPY" }
+    }
+}

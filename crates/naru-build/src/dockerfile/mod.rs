@@ -1,0 +1,14 @@
+//! The Dockerfile language: text → logical lines ([`source`]) → words ([`words`]) → typed instructions
+//! ([`instruction`], [`parse`]). Variables are expanded later, by [`expand`], when their values are known.
+
+pub(crate) mod copy;
+pub(crate) mod expand;
+pub(crate) mod flags;
+pub(crate) mod healthcheck;
+pub(crate) mod instruction;
+pub(crate) mod parse;
+#[cfg(test)]
+mod parse_tests;
+pub(crate) mod run;
+pub(crate) mod source;
+pub(crate) mod words;
