@@ -1,1 +1,12 @@
-//! (being written)
+//! Session keyrings (keyctl(2)): a container must not share the keeper's.
+
+use crate::sys::check;
+use rustix::io::Errno;
+use std::ffi::CStr;
+
+/// Joins a new session keyring of that name. Child-safe.
+pub fn join_session(name: &CStr) -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(|_| ())
+}

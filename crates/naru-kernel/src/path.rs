@@ -1,1 +1,155 @@
-//! (being written)
+//! Paths inside an untrusted root: resolved by the kernel beneath a descriptor (openat2(2)), never as host strings.
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Symlinks are followed as if `root` were `/`; links of procfs that lead elsewhere are refused.
+pub const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Attempts when the kernel asks to retry because of a concurrent rename (EAGAIN of openat2).
+const RETRIES_MAX: u32 = 128;
+
+/// Opens `path` beneath `root` as O_PATH (plus `flags`), close-on-exec. Child-safe.
+pub fn open_in_root(root: impl AsFd, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_resolved(root, path, flags | OFlags::PATH, IN_ROOT)
+}
+
+/// Opens `path` beneath `root` for reading.
+pub fn open_file_in_root(root: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
+    open_resolved(root, path, OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK, IN_ROOT)
+}
+
+/// openat2 with retries. Child-safe.
+pub fn open_resolved(
+    root: impl AsFd,
+    path: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    for _ in 0..RETRIES_MAX {
+        match rustix::fs::openat2(root.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// What [`make_in_root`] creates when the last component is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Directory,
+    File,
+}
+
+/// Opens the path made of `components` beneath `root`, making what is missing: directories (0755) on the way and
+/// `last` at the end. `prefixes[i]` is the path of the first i+1 components, `components[i]` the name alone. A
+/// component that is a dangling symlink is an error (`ENOENT`), not followed to create its target. Child-safe.
+pub fn make_in_root(
+    root: impl AsFd,
+    prefixes: &[impl AsRef<CStr>],
+    components: &[impl AsRef<CStr>],
+    last: Missing,
+) -> Result<OwnedFd, Errno> {
+    let root = root.as_fd();
+    let Some(full) = prefixes.last() else {
+        return open_in_root(root, c".", OFlags::empty());
+    };
+    match open_in_root(root, full.as_ref(), OFlags::empty()) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    let mut parent: Option<OwnedFd> = None;
+    for (index, (prefix, name)) in prefixes.iter().zip(components).enumerate() {
+        let is_last = index + 1 == prefixes.len();
+        let opened = match open_in_root(root, prefix.as_ref(), OFlags::empty()) {
+            Err(Errno::NOENT) => {
+                let at = parent.as_ref().map_or(root, |fd| fd.as_fd());
+                create(at, name.as_ref(), is_last && last == Missing::File)?;
+                let flags = OFlags::PATH | OFlags::NOFOLLOW;
+                open_resolved(at, name.as_ref(), flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?
+            }
+            other => other?,
+        };
+        parent = Some(opened);
+    }
+    parent.ok_or(Errno::NOENT)
+}
+
+/// Whether the descriptor is a directory. Child-safe.
+pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
+}
+
+/// Whether the descriptor is the character device `major:minor`. Child-safe.
+pub fn is_char_device(fd: impl AsFd, major: u32, minor: u32) -> Result<bool, Errno> {
+    let stat = rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && rustix::fs::major(stat.st_rdev) == major
+        && rustix::fs::minor(stat.st_rdev) == minor)
+}
+
+/// The magic number of the file system behind `fd` (statfs(2)). Child-safe.
+pub fn fs_magic(fd: impl AsFd) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64)
+}
+
+pub const PROC_MAGIC: u64 = 0x9fa0;
+pub const TMPFS_MAGIC: u64 = 0x0102_1994;
+pub const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+fn create(parent: std::os::fd::BorrowedFd<'_>, name: &CStr, file: bool) -> Result<(), Errno> {
+    let made = if file {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+    } else {
+        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
+    };
+    match made {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+
+    fn scratch(name: &str) -> (std::path::PathBuf, OwnedFd) {
+        let dir = std::env::temp_dir().join(format!("naru-path-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let fd = rustix::fs::open(&dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (dir, fd)
+    }
+
+    fn make(root: &OwnedFd, names: &[&str], last: Missing) -> Result<OwnedFd, Errno> {
+        let components: Vec<CString> = names.iter().map(|name| CString::new(*name).unwrap()).collect();
+        let prefixes: Vec<CString> =
+            (1..=names.len()).map(|len| CString::new(names[..len].join("/")).unwrap()).collect();
+        make_in_root(root, &prefixes, &components, last)
+    }
+
+    #[test]
+    fn missing_parts_are_made_inside_the_root() {
+        let (dir, root) = scratch("make");
+        make(&root, &["a", "b", "file"], Missing::File).unwrap();
+        assert!(dir.join("a/b/file").is_file());
+        std::os::unix::fs::symlink("/a", dir.join("link")).unwrap();
+        make(&root, &["link", "c"], Missing::Directory).unwrap();
+        assert!(dir.join("a/c").is_dir());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn links_cannot_leave_the_root() {
+        let (dir, root) = scratch("leave");
+        std::os::unix::fs::symlink("../../../../../../etc", dir.join("up")).unwrap();
+        assert_eq!(open_in_root(&root, c"up/passwd", OFlags::empty()).unwrap_err(), Errno::NOENT);
+        std::os::unix::fs::symlink("/nowhere", dir.join("dangling")).unwrap();
+        assert_eq!(make(&root, &["dangling", "x"], Missing::Directory).unwrap_err(), Errno::LOOP);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
