@@ -1,12 +1,11 @@
 //! Starting the keeper process, detached from whoever starts it.
 //!
 //! `fork` by hand would need `unsafe` and forks a threaded daemon; so the binary is executed again in its
-//! keeper role, in its own process group, and that role calls setsid itself. It is left running: when the
+//! keeper role, and that role calls setsid itself (which a group leader could not: so no `process_group(0)` here). It is left running: when the
 //! starter ends, pid 1 takes it.
 
 use super::client::{ClientError, Connection};
 use super::socket_path;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,7 +39,6 @@ pub fn launch(exe: &Path, run_dir: &Path) -> Result<(), LaunchError> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .process_group(0)
         .spawn()
         .map_err(|source| LaunchError::Execute { exe: exe.to_owned(), source })?;
     let deadline = Instant::now() + START_TIMEOUT;

@@ -14,11 +14,23 @@
 //!
 //! What it is not: no restart policies, no state machine of containers, no networking. Those are the engine's.
 
+mod attached;
 pub mod client;
 mod connection;
+mod exits;
 pub mod held;
+mod journal;
 mod launch;
+mod logfile;
+mod peers;
+mod poller;
+mod process;
 pub mod protocol;
+mod requests;
+pub mod server;
+mod spool;
+mod start;
+mod table;
 mod wire;
 
 pub use launch::{LaunchError, launch};
@@ -28,4 +40,16 @@ use std::path::{Path, PathBuf};
 /// The keeper's socket in the run directory.
 pub fn socket_path(run_dir: &Path) -> PathBuf {
     run_dir.join("keeper.sock")
+}
+
+fn lock_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("keeper.lock")
+}
+
+fn log_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("keeper.log")
+}
+
+fn spool_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("keeper.spool")
 }

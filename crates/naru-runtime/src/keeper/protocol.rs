@@ -186,6 +186,8 @@ pub struct AdoptRequest {
     pub bundle: PathBuf,
     pub stdio: StdioSpec,
     pub log: Option<LogFile>,
+    #[serde(default)]
+    pub paused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

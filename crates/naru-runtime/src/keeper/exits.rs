@@ -1,0 +1,190 @@
+//! How processes end: reaping, draining, the durable record, and only then the news.
+
+use super::journal::Journal;
+use super::poller::Key;
+use super::process::{Process, StdinChange};
+use super::protocol::{Event, ExitRecord, ExitStatus, Target};
+use super::server::Keeper;
+use naru_kernel::{Errno, clock, pidfd, signals};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long clients stay attached after the end of a process whose pipe somebody else holds open (Docker waits as
+/// long for the streams of an exec).
+const LINGER: Duration = Duration::from_secs(2);
+/// An adopted process is reaped by somebody else; until then its exit status cannot be asked for.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// 5 seconds.
+const ASK_COUNT_MAX: u32 = 100;
+
+impl Keeper {
+    /// Reaps every child that has ended, adopted orphans of containers included.
+    pub fn reap(&mut self, journal: &mut Journal) {
+        loop {
+            match signals::reap_any() {
+                Ok(Some((pid, status))) => {
+                    if let Some(key) = self.table.take_child(pid) {
+                        self.on_end(key, convert(status), journal);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// An adopted process has ended; asks for its status until whoever reaps it has done so.
+    pub fn on_adopted_end(&mut self, key: Key, journal: &mut Journal) {
+        let Some(process) = self.table.by_key(key) else { return };
+        let Some(adopted) = &mut process.adopted else { return };
+        let status = match pidfd::exit_info(&process.pidfd) {
+            Some(status) => convert(status),
+            None if adopted.asked >= ASK_COUNT_MAX => ExitStatus::Unknown,
+            None => {
+                adopted.asked += 1;
+                let _ = self.shared.poller.mute(&mut adopted.pidfd);
+                self.shared.poller.wake_after(key, ASK_INTERVAL);
+                return;
+            }
+        };
+        if let Some(adopted) = process.adopted.take() {
+            drop(self.shared.poller.release(adopted.pidfd));
+        }
+        self.on_end(key, status, journal);
+    }
+
+    pub fn on_timer(&mut self, key: Key, journal: &mut Journal) {
+        if self.table.by_key(key).is_some_and(|process| process.adopted.is_some()) {
+            return self.on_adopted_end(key, journal);
+        }
+        self.with(key, |process, shared| {
+            if process.exit.is_some() {
+                process.end_attached(shared);
+            }
+            StdinChange::None
+        });
+    }
+
+    /// The kernel may have killed something in the container for want of memory.
+    pub fn on_oom(&mut self, key: Key) {
+        let Some(process) = self.table.by_key(key) else { return };
+        if let Some((watch, _)) = &process.oom_watch {
+            watch.drain();
+        }
+        if count_oom_kills(process) {
+            let event = Event::Oom { id: process.target.id.clone() };
+            self.peers.broadcast(&event, &mut self.shared.poller);
+        }
+    }
+
+    /// `exit` was recorded by a keeper that was killed before it could tell.
+    pub fn on_recorded_end(&mut self, key: Key, exit: ExitRecord, journal: &mut Journal) {
+        self.conclude(key, exit, journal);
+    }
+
+    fn on_end(&mut self, key: Key, status: ExitStatus, journal: &mut Journal) {
+        let Some(process) = self.table.by_key(key) else { return };
+        let at = clock::now();
+        // The end of a pid namespace's init has killed everything in it. With the host's pid namespace others may live on.
+        if let Some(cgroup) = container_cgroup(process)
+            && let Err(error) = cgroup.kill_all()
+        {
+            journal.write(format_args!("{}: {error}", process.target.id));
+        }
+        if let Some((watch, _)) = &process.oom_watch {
+            watch.drain();
+        }
+        if count_oom_kills(process) {
+            let event = Event::Oom { id: process.target.id.clone() };
+            self.peers.broadcast(&event, &mut self.shared.poller);
+        }
+        let oom = self.table.by_key(key).is_some_and(|process| process.oom_kills > 0);
+        self.conclude(key, ExitRecord { status, oom, at }, journal);
+    }
+
+    /// Output first, then the record, then the news.
+    fn conclude(&mut self, key: Key, exit: ExitRecord, journal: &mut Journal) {
+        let Some(process) = self.table.by_key(key) else { return };
+        process.exit = Some(exit);
+        process.drain(&mut self.shared);
+        if process.target.exec_id.is_none()
+            && let Err(error) = record(&process.bundle, exit)
+        {
+            journal.write(format_args!("{}: cannot record the exit: {error}", process.target.id));
+        }
+        if let Some((_, fd)) = process.oom_watch.take() {
+            drop(self.shared.poller.release(fd));
+        }
+        if let Some(cgroup) = container_cgroup(process)
+            && let Err(error) = cgroup.delete()
+        {
+            journal.write(format_args!("{}: {error}", process.target.id));
+        }
+        if process.has_output() {
+            self.shared.poller.wake_after(key, LINGER);
+        }
+        let event = Event::Exited { target: process.target.clone(), exit };
+        self.peers.broadcast(&event, &mut self.shared.poller);
+        self.sweep(key);
+    }
+
+    /// Takes an ended process off the list, a container with its ended execs. `false`: it runs.
+    pub fn forget(&mut self, target: &Target) -> bool {
+        if self.table.by_target(target).is_some_and(|process| process.exit.is_none()) {
+            return false;
+        }
+        let mut targets = vec![target.clone()];
+        if target.exec_id.is_none() {
+            targets.extend(self.table.execs(target));
+        }
+        for target in targets {
+            drop(self.table.take_early(&target));
+            let Some(key) = self.table.key(&target) else { continue };
+            self.table.unname(&target);
+            if let Some(process) = self.table.by_key(key) {
+                process.forgotten = true;
+                // Nobody is left in a container. What an exec left behind may go on writing into its pipe.
+                if process.target.exec_id.is_none() {
+                    process.release(&mut self.shared);
+                }
+            }
+            self.sweep(key);
+        }
+        true
+    }
+}
+
+fn container_cgroup(process: &Process) -> Option<&crate::cgroup::Cgroup> {
+    process.cgroup.as_ref().filter(|_| process.target.exec_id.is_none())
+}
+
+/// Whether there are more than before.
+fn count_oom_kills(process: &mut Process) -> bool {
+    let Some(kills) = container_cgroup(process).and_then(|cgroup| cgroup.oom_kills().ok()) else {
+        return false;
+    };
+    let more = kills > process.oom_kills;
+    process.oom_kills = kills.max(process.oom_kills);
+    more
+}
+
+/// Writes `exit.json` so that a crash leaves the old state or the new one (rename(2)), synced.
+fn record(bundle: &Path, exit: ExitRecord) -> io::Result<()> {
+    let path = bundle.join(ExitRecord::FILE_NAME);
+    let fresh = path.with_extension("json.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(&serde_json::to_vec(&exit)?)?;
+    file.sync_data()?;
+    std::fs::rename(&fresh, &path)?;
+    File::open(bundle)?.sync_data()
+}
+
+fn convert(status: pidfd::ExitStatus) -> ExitStatus {
+    match status {
+        pidfd::ExitStatus::Code(code) => ExitStatus::Code(code),
+        pidfd::ExitStatus::Signal(signal) => ExitStatus::Signal(signal),
+    }
+}

@@ -1,0 +1,358 @@
+//! Starting containers and execs, and adopting what a killed keeper left behind.
+
+use super::attached::Wants;
+use super::journal::Journal;
+use super::logfile::LogWriter;
+use super::poller::{Interest, Key, Source};
+use super::process::{Adopted, Parts, Process, Streams};
+use super::protocol::{
+    AdoptRequest, ExecRequest, ExitRecord, FdRole, LogFile, StartFailed, StartRequest, StdioSpec, Target,
+};
+use super::server::Keeper;
+use super::wire::Fds;
+use crate::cgroup::Cgroup;
+use crate::oci;
+use crate::request::{self, NetNs, SpawnError, SpawnRequest, Spawned, Stdio};
+use naru_kernel::{Errno, clock};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The keeper must outlive memory pressure (proc_pid_oom_score_adj(5)); −1000 would exempt it altogether.
+const OOM_SCORE_ADJ: &str = "-999";
+const OOM_SCORE_ADJ_PATH: &str = "/proc/self/oom_score_adj";
+/// Docker's number for a start that failed before the program was looked for.
+const EXIT_CODE_START_FAILED: i32 = 128;
+
+/// What the keeper was started with and changed for itself; containers that ask for nothing get the former.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    nofile: Rlimit,
+    oom_score_adj: Option<i32>,
+}
+
+impl Inherited {
+    /// Raises the number of files (each container takes about six) and lowers the chance to be killed for memory.
+    pub fn take_over() -> Self {
+        let nofile = getrlimit(Resource::Nofile);
+        // Neither is worth refusing to run for.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: nofile.maximum, maximum: nofile.maximum });
+        let oom_score_adj =
+            std::fs::read_to_string(OOM_SCORE_ADJ_PATH).ok().and_then(|text| text.trim().parse().ok());
+        let _ = std::fs::write(OOM_SCORE_ADJ_PATH, OOM_SCORE_ADJ);
+        Self { nofile, oom_score_adj }
+    }
+
+    fn apply(&self, process: &mut oci::Process) {
+        if !process.rlimits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE") {
+            let number = |value: Option<u64>| value.unwrap_or(u64::MAX);
+            let (soft, hard) = (number(self.nofile.current), number(self.nofile.maximum));
+            process.rlimits.push(oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft, hard });
+        }
+        process.oom_score_adj = process.oom_score_adj.or(self.oom_score_adj);
+    }
+}
+
+impl Keeper {
+    /// Starts a container; returns warnings.
+    pub fn start(
+        &mut self,
+        request: StartRequest,
+        netns: Option<OwnedFd>,
+    ) -> Result<Vec<String>, StartFailed> {
+        let mut spec: oci::Spec = read_json(&request.bundle.join("config.json"))?;
+        self.inherited.apply(&mut spec.process);
+        let netns = choose_netns(&spec, netns)?;
+        let log = open_log(request.log)?;
+        let (stdio, streams) = make_stdio(request.stdio).map_err(|errno| failed("make pipes", errno))?;
+        // What an earlier run of this container recorded must not be taken for this one's end.
+        remove_if_there(&request.bundle.join(ExitRecord::FILE_NAME))?;
+
+        let (cgroup, mut warnings) = make_cgroup(&spec)?;
+        let spawned = crate::spawn::spawn(SpawnRequest {
+            spec: &spec,
+            rootfs: &request.rootfs,
+            cgroup: cgroup.as_ref(),
+            netns,
+            stdio,
+            init: request.init,
+        });
+        let spawned = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                if let Some(cgroup) = &cgroup {
+                    // The start's own error is the one to tell; an empty group that stays is taken over by the next start.
+                    let _ = cgroup.delete();
+                }
+                return Err(error.into());
+            }
+        };
+        warnings.extend(spawned.warnings.iter().cloned());
+        let target = Target::container(request.id);
+        let key = self.take_in(target, spawned, request.stdio, streams, request.bundle, log, cgroup)?;
+        self.watch_oom(key);
+        Ok(warnings)
+    }
+
+    pub fn exec(&mut self, request: ExecRequest) -> Result<Vec<String>, StartFailed> {
+        let container = Target::container(request.id.clone());
+        let bundle = self.run_dir.join("bundles").join(request.id.as_str());
+        let process_path = bundle.join(Path::new(&request.process_file).file_name().unwrap_or_default());
+        let mut process: oci::Process = read_json(&process_path)?;
+        remove_if_there(&process_path)?;
+        self.inherited.apply(&mut process);
+        let (stdio, streams) = make_stdio(request.stdio).map_err(|errno| failed("make pipes", errno))?;
+
+        let Some(init) = self.table.by_target(&container) else {
+            return Err(plain("find the container", "it is not running"));
+        };
+        let spec: oci::Spec = read_json(&init.bundle.join("config.json"))?;
+        let cgroup = init.cgroup.clone();
+        let spawned = crate::exec::exec(request::ExecRequest {
+            spec: &spec,
+            process: &process,
+            init_pidfd: init.pidfd.as_fd(),
+            init_pid: init.pid,
+            cgroup: cgroup.as_ref(),
+            stdio,
+            privileged: request.privileged,
+        })?;
+        let warnings = spawned.warnings.clone();
+        let target = Target::exec(request.id, request.exec_id);
+        self.take_in(target, spawned, request.stdio, streams, bundle, None, cgroup)?;
+        Ok(warnings)
+    }
+
+    /// Goes on where a killed keeper was.
+    pub fn adopt(
+        &mut self,
+        request: AdoptRequest,
+        mut fds: Fds,
+        journal: &mut Journal,
+    ) -> Result<(), StartFailed> {
+        let Some(pidfd) = fds.take(FdRole::Pidfd) else { return Err(plain("adopt", "the pidfd is missing")) };
+        let master = fds.take(FdRole::Pty);
+        let streams = match master {
+            Some(master) => {
+                pty_streams(master, request.stdio).map_err(|errno| failed("duplicate the pty", errno))?
+            }
+            None => Streams {
+                stdin: fds.take(FdRole::Stdin),
+                stdout: fds.take(FdRole::Stdout),
+                stderr: fds.take(FdRole::Stderr),
+            },
+        };
+        let log = open_log(request.log)?;
+        // Without its spec the container is kept all the same, only its cgroup is out of reach.
+        let spec = read_json::<oci::Spec>(&request.bundle.join("config.json")).ok();
+        let cgroup = spec
+            .map(|spec| spec.linux.cgroups_path)
+            .filter(|path| !path.is_empty())
+            .and_then(|path| Cgroup::open(&path).ok());
+        let watched = pidfd.try_clone().map_err(|error| plain("duplicate the pidfd", &error.to_string()))?;
+
+        let key = self.shared.poller.fresh_key();
+        let recorded = ExitRecord::read(&request.bundle);
+        let parts = Parts {
+            target: Target::container(request.id),
+            pid: request.pid,
+            pidfd,
+            started_at: request.started_at,
+            bundle: request.bundle,
+            stdio: request.stdio,
+            streams,
+            log,
+            cgroup,
+        };
+        let mut process = Process::new(parts, key, &mut self.shared.poller);
+        process.paused = request.paused;
+        if recorded.is_none() {
+            let mut watched = self.shared.poller.adopt(watched, Source::Pidfd(key));
+            let set = self.shared.poller.set(&mut watched, Interest::IN);
+            process.adopted = Some(Adopted { pidfd: watched, asked: 0 });
+            set.map_err(|errno| failed("watch the pidfd", errno))?;
+        }
+        self.table.insert(key, process, false);
+        match recorded {
+            Some(exit) => self.on_recorded_end(key, exit, journal),
+            None => self.watch_oom(key),
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)] // One caller each for start and exec; a struct would only repeat `Parts`.
+    fn take_in(
+        &mut self,
+        target: Target,
+        spawned: Spawned,
+        stdio: StdioSpec,
+        streams: Streams,
+        bundle: std::path::PathBuf,
+        log: Option<LogWriter>,
+        cgroup: Option<Cgroup>,
+    ) -> Result<Key, StartFailed> {
+        let streams = match spawned.pty_master {
+            Some(master) => pty_streams(master, stdio).map_err(|errno| failed("duplicate the pty", errno))?,
+            None => streams,
+        };
+        let key = self.shared.poller.fresh_key();
+        let parts = Parts {
+            target: target.clone(),
+            pid: spawned.pid,
+            pidfd: spawned.pidfd,
+            started_at: clock::now(),
+            bundle,
+            stdio,
+            streams,
+            log,
+            cgroup,
+        };
+        let mut process = Process::new(parts, key, &mut self.shared.poller);
+        for early in self.table.take_early(&target) {
+            let wants = Wants {
+                stdin: early.request.stdin,
+                stdout: early.request.stdout,
+                stderr: early.request.stderr,
+            };
+            process.attach(early.socket, wants, &mut self.shared);
+        }
+        self.table.insert(key, process, true);
+        Ok(key)
+    }
+
+    /// Out-of-memory kills are told at once where the kernel tells them, and at the container's end in any case.
+    fn watch_oom(&mut self, key: Key) {
+        let Some(process) = self.table.by_key(key) else { return };
+        let Some(watch) = process.cgroup.as_ref().and_then(|cgroup| cgroup.oom_watch().ok()) else { return };
+        let Ok(fd) = watch.as_fd().try_clone_to_owned() else { return };
+        let mut watched = self.shared.poller.adopt(fd, Source::Oom(key));
+        let _ = self.shared.poller.set(&mut watched, Interest::IN);
+        process.oom_watch = Some((watch, watched));
+    }
+}
+
+/// The program's three descriptors and the keeper's ends of them.
+fn make_stdio(spec: StdioSpec) -> Result<(Stdio, Streams), Errno> {
+    if spec.tty {
+        return Ok((Stdio::Pty { rows: spec.rows, cols: spec.cols }, Streams::default()));
+    }
+    let (stdin, stdin_writer) = if spec.open_stdin {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        set_nonblocking(&writer)?;
+        (reader, Some(writer))
+    } else {
+        let null =
+            rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+        (null, None)
+    };
+    let (stdout_reader, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr_reader, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    set_nonblocking(&stdout_reader)?;
+    set_nonblocking(&stderr_reader)?;
+    let streams = Streams { stdin: stdin_writer, stdout: Some(stdout_reader), stderr: Some(stderr_reader) };
+    Ok((Stdio::Pipes { stdin, stdout, stderr }, streams))
+}
+
+/// Input goes through a duplicate of the master, so that both directions can be watched apart.
+fn pty_streams(master: OwnedFd, spec: StdioSpec) -> Result<Streams, Errno> {
+    set_nonblocking(&master)?;
+    let stdin = if spec.open_stdin { Some(rustix::io::fcntl_dupfd_cloexec(&master, 0)?) } else { None };
+    Ok(Streams { stdin, stdout: Some(master), stderr: None })
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> Result<(), Errno> {
+    fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
+}
+
+/// A descriptor wins over the spec's entry; without an entry the container shares the host's network.
+fn choose_netns(spec: &oci::Spec, given: Option<OwnedFd>) -> Result<NetNs, StartFailed> {
+    match (given, spec.namespace(oci::NamespaceKind::Network)) {
+        (Some(fd), _) => Ok(NetNs::Fd(fd)),
+        (None, None) => Ok(NetNs::Host),
+        (None, Some(namespace)) => match &namespace.path {
+            None => Ok(NetNs::New),
+            Some(path) => {
+                let file = File::open(path).map_err(|error| {
+                    plain(&format!("open the network namespace {path}"), &error.to_string())
+                })?;
+                Ok(NetNs::Fd(file.into()))
+            }
+        },
+    }
+}
+
+fn make_cgroup(spec: &oci::Spec) -> Result<(Option<Cgroup>, Vec<String>), StartFailed> {
+    let path = &spec.linux.cgroups_path;
+    if path.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let told = |error: crate::cgroup::CgroupError| StartFailed {
+        step: error.step.to_owned(),
+        errno: error.source.raw_os_error(),
+        message: format!("{error}: {}", error.source),
+        docker_exit_code: EXIT_CODE_START_FAILED,
+    };
+    let cgroup = Cgroup::create(path).map_err(told)?;
+    match cgroup.apply(&spec.linux.resources) {
+        Ok(warnings) => Ok((Some(cgroup), warnings)),
+        Err(error) => {
+            let _ = cgroup.delete();
+            Err(told(error))
+        }
+    }
+}
+
+fn open_log(log: Option<LogFile>) -> Result<Option<LogWriter>, StartFailed> {
+    let open = |log| LogWriter::open(log).map_err(|error| plain("open the log", &chain(&error)));
+    log.map(open).transpose()
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StartFailed> {
+    let told = |error: &dyn std::fmt::Display| plain(&format!("read {}", path.display()), &error.to_string());
+    let bytes = std::fs::read(path).map_err(|error| told(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| told(&error))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StartFailed> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(plain(&format!("remove {}", path.display()), &error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(step: &str, errno: Errno) -> StartFailed {
+    StartFailed { errno: errno.raw_os_error(), ..plain(step, &errno.to_string()) }
+}
+
+fn plain(step: &str, why: &str) -> StartFailed {
+    StartFailed {
+        step: step.to_owned(),
+        errno: 0,
+        message: format!("cannot {step}: {why}"),
+        docker_exit_code: EXIT_CODE_START_FAILED,
+    }
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+impl From<SpawnError> for StartFailed {
+    fn from(error: SpawnError) -> Self {
+        Self {
+            step: error.step,
+            errno: error.errno,
+            message: error.message,
+            docker_exit_code: error.exit_code,
+        }
+    }
+}
