@@ -1,21 +1,46 @@
-//! The builder's face.
+//! The builder's face: what a request must satisfy before anything runs, and what comes after the last
+//! step.
 
+use crate::args::BuildArgs;
+use crate::cache::Cache;
+use crate::dockerfile::instruction::Dockerfile;
+use crate::dockerfile::parse::parse;
+use crate::error::{BuildError, Result};
 use crate::event::BuildEvent;
-use crate::request::BuildRequest;
+use crate::execute::{Execution, created_of};
+use crate::files::at;
+use crate::files::ignore::{IGNORE_BYTES_MAX, Ignore};
+use crate::files::resolve::resolve;
+use crate::files::source::SourceTree;
+use crate::plan;
+use crate::request::{BuildRequest, DockerfileSource};
 use crate::runner::StepRunner;
+use crate::scratch::{Scratch, sweep};
+use crate::state::State;
 use naru_image::Store;
-use naru_types::{Digest, Result};
-use std::path::Path;
+use naru_types::platform::Platform;
+use naru_types::{Digest, Error};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The most that is read of a Dockerfile, in bytes; the parser's own limit is at this as well.
+const DOCKERFILE_BYTES_MAX: u64 = (4 << 20) + 1;
 
 /// Where events go. `Send`, since a pull reports from its own threads.
 pub type EventSink<'a> = dyn FnMut(BuildEvent) + Send + 'a;
 
-/// What pruning the cache has freed.
+/// What the cache holds, or what pruning it has freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrunedCache {
     pub entries: u64,
-    /// Unpacked bytes of the layers that the entries referred to, and of the cache mounts.
+    /// Unpacked bytes of the layers that the entries refer to, and of the cache mounts. Layers that images
+    /// use as well are counted too.
     pub bytes: u64,
 }
 
@@ -23,30 +48,160 @@ pub struct PrunedCache {
 #[derive(Clone)]
 pub struct Builder {
     store: Store,
+    cache: Cache,
+    scratch: PathBuf,
     runner: Arc<dyn StepRunner>,
 }
 
 impl Builder {
     /// Uses `<root>/build-cache` (kept) and `<root>/build-tmp` (swept now); `root` must be on the
     /// filesystem of the store's layers.
-    pub fn open(store: Store, _root: &Path, runner: Arc<dyn StepRunner>) -> Result<Self> {
-        Ok(Self { store, runner })
+    pub fn open(store: Store, root: &Path, runner: Arc<dyn StepRunner>) -> Result<Self, Error> {
+        let scratch = root.join("build-tmp");
+        sweep(&scratch)?;
+        let cache = Cache::open(root, store.clone())?;
+        Ok(Self { store, cache, scratch, runner })
     }
 
     /// Runs the build to its end on the calling thread and gives the image's id. A failed step's exit code
     /// is told by [`BuildEvent::CommandFailed`] before the error returns.
-    pub fn build(&self, _request: &BuildRequest, _on_event: &mut EventSink<'_>) -> Result<Digest> {
-        let _ = (&self.store, &self.runner);
-        Err(naru_types::Error::not_implemented("the builder is being written"))
+    pub fn build(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Digest, Error> {
+        Ok(self.build_image(request, on_event)?)
     }
 
-    /// Forgets every cache entry and cache mount that no running build uses (`docker builder prune`).
-    pub fn prune(&self) -> Result<PrunedCache> {
-        Ok(PrunedCache::default())
+    /// Forgets every cache entry and every cache mount that no running build uses (`docker builder prune`).
+    /// The space of layers comes back with the store's next collection.
+    pub fn prune(&self) -> Result<PrunedCache, Error> {
+        let before = self.cache_usage()?;
+        self.cache.clear()?;
+        let after = self.cache_usage()?;
+        Ok(PrunedCache {
+            entries: before.entries.saturating_sub(after.entries),
+            bytes: before.bytes.saturating_sub(after.bytes),
+        })
     }
 
     /// Bytes and entries of the cache, for `docker system df`.
-    pub fn cache_usage(&self) -> Result<PrunedCache> {
-        Ok(PrunedCache::default())
+    pub fn cache_usage(&self) -> Result<PrunedCache, Error> {
+        let (entries, bytes) = self.cache.usage()?;
+        Ok(PrunedCache { entries, bytes })
     }
+
+    fn build_image(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Digest> {
+        let host = Platform::host();
+        check_platform(request, &host)?;
+        let root =
+            at::open_root(&request.context).map_err(BuildError::sys("open the context", &request.context))?;
+        let (file, ignore) = read_files(&root, &request.dockerfile)?;
+        plan::check(&file)?;
+        let context = SourceTree { root, ignore, owned_by_root: true };
+        let scratch = Scratch::make(&self.scratch)?;
+        let empty = scratch.dir("empty")?;
+        let mut sink = |event: BuildEvent| on_event(event);
+        for text in &file.warnings {
+            sink(BuildEvent::Warning { text: text.clone() });
+        }
+        let mut execution = Execution {
+            store: &self.store,
+            cache: &self.cache,
+            runner: &*self.runner,
+            request,
+            file: &file,
+            context: &context,
+            events: &mut sink,
+            args: BuildArgs::new(&request.args, &host),
+            host,
+            lease: self.store.lease(),
+            scratch,
+            empty,
+            done: BTreeMap::new(),
+            number: 0,
+            total: 0,
+            serial: 0,
+        };
+        let state = execution.run()?;
+        execution.check_cancel()?;
+        let unused = execution.args.unused();
+        if !unused.is_empty() {
+            let text = format!("One or more build-args [{}] were not consumed", unused.join(" "));
+            execution.tell(BuildEvent::Warning { text });
+        }
+        self.finish(request, state, &mut execution)
+    }
+
+    /// The image and its names, in one act.
+    fn finish(
+        &self,
+        request: &BuildRequest,
+        mut state: State,
+        execution: &mut Execution<'_>,
+    ) -> Result<Digest> {
+        state.config.config.labels.extend(request.labels.clone());
+        state.config.created = Some(created_of(&state));
+        let layers = state.layers().to_vec();
+        let image = self.store.create_image(state.config, &layers, &request.tags)?;
+        execution.tell(BuildEvent::Built { image: image.id });
+        for tag in &request.tags {
+            execution.tell(BuildEvent::Tagged { name: tag.with_default_tag().familiar() });
+        }
+        Ok(image.id)
+    }
+}
+
+fn check_platform(request: &BuildRequest, host: &Platform) -> Result<()> {
+    match &request.platform {
+        Some(platform) if !platform.runs_on(host) => {
+            let error = Error::not_implemented(format!(
+                "platform {platform} is not supported: this machine is {host}"
+            ));
+            Err(error.with_hint("build on a machine of that platform; naru does not emulate others").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The Dockerfile and the ignore rules that go with it.
+fn read_files(root: &OwnedFd, source: &DockerfileSource) -> Result<(Dockerfile, Ignore)> {
+    let (name, text) = match source {
+        DockerfileSource::Text { name, text } => (name.clone(), text.clone()),
+        DockerfileSource::InContext(name) => {
+            let text = read_text(root, name, DOCKERFILE_BYTES_MAX)?
+                .ok_or_else(|| BuildError::NoDockerfile { name: name.clone() })?;
+            (name.clone(), text)
+        }
+    };
+    let file = parse(&name, &text)?;
+    for rules in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
+        if let Some(text) = read_text(root, &rules, IGNORE_BYTES_MAX)? {
+            let ignore = Ignore::parse(&text).map_err(|(line, message)| BuildError::File {
+                file: format!("{rules}:{line}"),
+                message,
+                hint: None,
+            })?;
+            return Ok((file, ignore));
+        }
+    }
+    Ok((file, Ignore::default()))
+}
+
+/// A text file of the context, links resolved within it.
+fn read_text(root: &OwnedFd, name: &str, bytes_max: u64) -> Result<Option<String>> {
+    let refuse =
+        |message: &str| BuildError::File { file: name.to_owned(), message: message.to_owned(), hint: None };
+    let found = match resolve(root.as_fd(), Path::new(name), true) {
+        Ok(found) => found,
+        Err(Errno::NOTDIR | Errno::NAMETOOLONG) => return Ok(None),
+        Err(errno) => return Err(BuildError::sys("read", name)(errno)),
+    };
+    let Some(stat) = found.stat else { return Ok(None) };
+    if at::kind(&stat) != rustix::fs::FileType::RegularFile {
+        return Err(refuse("not a regular file"));
+    }
+    let fd = at::open_beneath(root, &found.path, OFlags::RDONLY).map_err(BuildError::sys("open", name))?;
+    let mut bytes = Vec::new();
+    File::from(fd).take(bytes_max + 1).read_to_end(&mut bytes).map_err(BuildError::io("read", name))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(refuse("the file is too large"));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| refuse("the file is not UTF-8 text"))
 }

@@ -21,7 +21,8 @@ const QUOTE_CHARS_MAX: usize = 120;
 
 impl Position {
     pub(crate) fn new(file: &str, line: usize, text: &str) -> Self {
-        let mut quote: String = text.lines().next().unwrap_or_default().chars().take(QUOTE_CHARS_MAX).collect();
+        let mut quote: String =
+            text.lines().next().unwrap_or_default().chars().take(QUOTE_CHARS_MAX).collect();
         if quote.len() < text.trim_end().len() {
             quote.push('…');
         }
@@ -88,7 +89,10 @@ impl BuildError {
     }
 
     /// As [`Self::io`], for rustix's errors.
-    pub(crate) fn sys(step: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(rustix::io::Errno) -> Self {
+    pub(crate) fn sys(
+        step: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(rustix::io::Errno) -> Self {
         let path = path.into();
         move |errno| Self::Io { step, path, source: errno.into() }
     }
@@ -96,9 +100,10 @@ impl BuildError {
     fn kind(&self) -> Kind {
         match self {
             Self::Dockerfile { unsupported: true, .. } => Kind::NotImplemented,
-            Self::Dockerfile { .. } | Self::File { .. } | Self::NoDockerfile { .. } | Self::NoTarget { .. } => {
-                Kind::InvalidInput
-            }
+            Self::Dockerfile { .. }
+            | Self::File { .. }
+            | Self::NoDockerfile { .. }
+            | Self::NoTarget { .. } => Kind::InvalidInput,
             Self::At { source, .. } | Self::Layer { source, .. } => source.kind(),
             Self::Command { .. } => Kind::InvalidInput,
             Self::Cancelled => Kind::Conflict,
@@ -111,7 +116,9 @@ impl BuildError {
         match self {
             Self::Dockerfile { hint, .. } | Self::File { hint, .. } => hint.clone(),
             Self::NoDockerfile { .. } => Some("name the file with -f, relative to the context".into()),
-            Self::NoTarget { known, .. } if known.is_empty() => Some("no stage of the Dockerfile has a name".into()),
+            Self::NoTarget { known, .. } if known.is_empty() => {
+                Some("no stage of the Dockerfile has a name".into())
+            }
             Self::NoTarget { known, .. } => Some(format!("the stages are: {}", known.join(", "))),
             Self::At { source, .. } | Self::Layer { source, .. } => source.hint().map(str::to_owned),
             Self::Command { at, .. } => Some(format!("see its output above; it is {}:{}", at.file, at.line)),
@@ -175,9 +182,13 @@ mod tests {
     #[test]
     fn nearest_word() {
         let words = ["RUN", "COPY", "ENTRYPOINT", "FROM"];
-        for (typed, meant) in
-            [("RUNN", Some("RUN")), ("copi", Some("COPY")), ("ENTRYPONT", Some("ENTRYPOINT")), ("zebra", None), ("", None)]
-        {
+        for (typed, meant) in [
+            ("RUNN", Some("RUN")),
+            ("copi", Some("COPY")),
+            ("ENTRYPONT", Some("ENTRYPOINT")),
+            ("zebra", None),
+            ("", None),
+        ] {
             assert_eq!(nearest(typed, &words), meant, "{typed}");
         }
     }

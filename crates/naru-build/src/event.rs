@@ -14,28 +14,52 @@ pub enum Stream {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildEvent {
     /// Step `number` of `total` begins. `text` is the instruction as written, on one line.
-    StepStarted { number: usize, total: usize, stage: String, text: String },
+    StepStarted {
+        number: usize,
+        total: usize,
+        stage: String,
+        text: String,
+    },
     /// The base image is being pulled.
     Pull(Progress),
     /// The base image brought `count` ONBUILD instructions that run now.
-    Triggers { count: usize },
+    Triggers {
+        count: usize,
+    },
     /// The present step's result came from the cache.
     CacheHit,
     /// A command runs, under this id.
-    Running { id: ContainerId },
+    Running {
+        id: ContainerId,
+    },
     /// What the command wrote.
-    Output { stream: Stream, bytes: Vec<u8> },
+    Output {
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
     /// The command has ended well and its container is gone.
-    Finished { id: ContainerId },
+    Finished {
+        id: ContainerId,
+    },
     /// The command ended with this code; the build's error follows.
-    CommandFailed { code: i32 },
+    CommandFailed {
+        code: i32,
+    },
     /// The step is done; `image` is the id that an image of the steps so far would have.
-    StepDone { image: Digest },
-    Warning { text: String },
+    StepDone {
+        image: Digest,
+    },
+    Warning {
+        text: String,
+    },
     /// The image is in the store.
-    Built { image: Digest },
+    Built {
+        image: Digest,
+    },
     /// The image has this name now (`app:latest`).
-    Tagged { name: String },
+    Tagged {
+        name: String,
+    },
 }
 
 impl BuildEvent {
@@ -67,11 +91,18 @@ mod tests {
 
     #[test]
     fn classic_texts() {
-        let started =
-            BuildEvent::StepStarted { number: 1, total: 3, stage: "0".into(), text: "FROM alpine:3.10".into() };
+        let started = BuildEvent::StepStarted {
+            number: 1,
+            total: 3,
+            stage: "0".into(),
+            text: "FROM alpine:3.10".into(),
+        };
         assert_eq!(started.classic(), ["Step 1/3 : FROM alpine:3.10", "\n"]);
         let done = BuildEvent::StepDone { image: Digest::from_sha256([0xab; 32]) };
         assert_eq!(done.classic(), [" ---> abababababab\n"]);
-        assert_eq!(BuildEvent::Tagged { name: "x:latest".into() }.classic(), ["Successfully tagged x:latest\n"]);
+        assert_eq!(
+            BuildEvent::Tagged { name: "x:latest".into() }.classic(),
+            ["Successfully tagged x:latest\n"]
+        );
     }
 }

@@ -10,7 +10,7 @@
 //! never follows a path of the context or of an image outside of its root.
 //!
 //! # Start reading at
-//! [`Builder::build`], then `execute`; the language is in `dockerfile`.
+//! [`Builder::build`], then `execute` and `steps`; the language is in `dockerfile`.
 //!
 //! # Invariants
 //! - A Dockerfile is parsed and checked as a whole before the first step runs.
@@ -27,13 +27,20 @@ pub mod event;
 pub mod request;
 pub mod runner;
 
+pub use builder::{Builder, EventSink, PrunedCache};
 pub use event::{BuildEvent, Stream};
 pub use request::{BuildRequest, DockerfileSource};
 pub use runner::{StepExit, StepMount, StepMountKind, StepNetwork, StepRunner, StepSpec};
-pub use builder::{Builder, EventSink, PrunedCache};
 
+mod args;
 mod builder;
-#[allow(dead_code)]
+mod cache;
 mod dockerfile;
 mod error;
+mod execute;
+mod files;
 mod pattern;
+mod plan;
+mod scratch;
+mod state;
+mod steps;

@@ -98,7 +98,9 @@ fn run(pattern: &[char], text: &[char], separators: bool) -> bool {
                 }
                 continue;
             }
-            if t < text.len() && let Some(next) = one(pattern, p, text[t], separators) {
+            if t < text.len()
+                && let Some(next) = one(pattern, p, text[t], separators)
+            {
                 (p, t) = (next, t + 1);
                 continue;
             }

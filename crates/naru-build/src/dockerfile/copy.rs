@@ -45,7 +45,10 @@ pub(super) fn parse(line: &LogicalLine, rest: &str, unpack: bool) -> Result<Copy
     let from = flags.value(at, "from")?;
     if let Some(from) = &from {
         if from.contains('$') {
-            return Err(at.hinted("variables are not supported in COPY --from", "name a stage with `FROM $VARIABLE AS name` and copy from it"));
+            return Err(at.hinted(
+                "variables are not supported in COPY --from",
+                "name a stage with `FROM $VARIABLE AS name` and copy from it",
+            ));
         }
         if !inline.is_empty() {
             return Err(at.error("COPY --from does not go with a heredoc"));

@@ -110,7 +110,8 @@ impl<'a> Lexer<'a> {
         self.at += 1;
         self.in_word = true;
         loop {
-            let c = self.take().ok_or("unexpected end of statement while looking for matching single-quote")?;
+            let c =
+                self.take().ok_or("unexpected end of statement while looking for matching single-quote")?;
             if c == '\'' {
                 return Ok(());
             }
@@ -213,7 +214,8 @@ impl<'a> Lexer<'a> {
 
     /// The part of a `${…}` up to `stop`, itself expanded.
     fn nested(&mut self, stop: &[char], depth: usize) -> Result<String, String> {
-        let outer = (std::mem::take(&mut self.out), std::mem::take(&mut self.word), self.in_word, self.words.len());
+        let outer =
+            (std::mem::take(&mut self.out), std::mem::take(&mut self.word), self.in_word, self.words.len());
         self.run(Some(stop), depth + 1)?;
         self.words.truncate(outer.3);
         (self.word, self.in_word) = (outer.1, outer.2);
@@ -232,7 +234,10 @@ impl<'a> Lexer<'a> {
             self.at += 1;
         }
         if name.is_empty()
-            && let Some(c) = self.chars.get(self.at).filter(|c| c.is_ascii_digit() || matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!'))
+            && let Some(c) = self
+                .chars
+                .get(self.at)
+                .filter(|c| c.is_ascii_digit() || matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!'))
         {
             name.push(*c);
             self.at += 1;

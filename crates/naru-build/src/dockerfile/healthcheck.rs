@@ -18,7 +18,12 @@ pub(super) fn parse(at: &Position, rest: &str) -> Result<Healthcheck> {
         None => Ok(0),
         Some(text) => parse_duration(&text)
             .filter(|nanos| *nanos == 0 || *nanos >= DURATION_NANOS_MIN)
-            .ok_or_else(|| at.hinted(format!("invalid duration {text:?} for --{name}"), "write 30s or 1m30s, at least 1ms")),
+            .ok_or_else(|| {
+                at.hinted(
+                    format!("invalid duration {text:?} for --{name}"),
+                    "write 30s or 1m30s, at least 1ms",
+                )
+            }),
     };
     let retries = match flags.value(at, "retries")? {
         None => 0,
@@ -37,7 +42,10 @@ pub(super) fn parse(at: &Position, rest: &str) -> Result<Healthcheck> {
             Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line],
         },
         _ => {
-            return Err(at.hinted(format!("unknown type {kind:?} in HEALTHCHECK"), "write HEALTHCHECK CMD command, or HEALTHCHECK NONE"));
+            return Err(at.hinted(
+                format!("unknown type {kind:?} in HEALTHCHECK"),
+                "write HEALTHCHECK CMD command, or HEALTHCHECK NONE",
+            ));
         }
     };
     Ok(Healthcheck {

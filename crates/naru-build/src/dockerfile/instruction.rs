@@ -87,10 +87,22 @@ pub struct RunMount {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunMountKind {
-    Cache { id: String, sharing: Sharing, read_only: bool, mode: u32, uid: u32, gid: u32 },
+    Cache {
+        id: String,
+        sharing: Sharing,
+        read_only: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
     /// Always read-only.
-    Bind { from: Option<String>, source: String },
-    Tmpfs { size: Option<i64> },
+    Bind {
+        from: Option<String>,
+        source: String,
+    },
+    Tmpfs {
+        size: Option<i64>,
+    },
 }
 
 /// What happens when two steps want one cache mount at once.

@@ -11,8 +11,24 @@ use naru_types::signal::Signal;
 use naru_types::spec::Proto;
 
 const KEYWORDS: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER",
-    "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// The most stages and the most instructions of one Dockerfile.
@@ -29,7 +45,9 @@ pub fn parse(file: &str, text: &str) -> Result<Dockerfile> {
         warnings: source.warnings,
     };
     if let Some(image) = source.syntax.filter(|image| !is_usual_syntax(image)) {
-        parsed.warnings.push(format!("{file}: the frontend image {image} is not used; naru parses Dockerfiles itself"));
+        parsed
+            .warnings
+            .push(format!("{file}: the frontend image {image} is not used; naru parses Dockerfiles itself"));
     }
     if source.lines.len() > STEPS_MAX {
         return Err(source.lines[STEPS_MAX].at.error("too many instructions"));
@@ -89,8 +107,15 @@ fn parse_from(line: &LogicalLine, rest: &str) -> Result<Stage> {
     let words = words::split_plain(rest);
     let (base, name) = match words.as_slice() {
         [base] => (base, None),
-        [base, keyword, name] if keyword.eq_ignore_ascii_case("AS") => (base, Some(name.to_ascii_lowercase())),
-        _ => return Err(at.hinted("FROM requires either one or three arguments", "write FROM image, or FROM image AS name")),
+        [base, keyword, name] if keyword.eq_ignore_ascii_case("AS") => {
+            (base, Some(name.to_ascii_lowercase()))
+        }
+        _ => {
+            return Err(at.hinted(
+                "FROM requires either one or three arguments",
+                "write FROM image, or FROM image AS name",
+            ));
+        }
     };
     if let Some(name) = &name {
         let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -127,7 +152,10 @@ fn parse_instruction(line: &LogicalLine, keyword: &str, rest: &str, escape: char
         });
     }
     // CMD and ENTRYPOINT may be emptied; `--` words are theirs.
-    if !matches!(upper.as_str(), "RUN" | "COPY" | "ADD" | "HEALTHCHECK" | "CMD" | "ENTRYPOINT" | "SHELL" | "ONBUILD") {
+    if !matches!(
+        upper.as_str(),
+        "RUN" | "COPY" | "ADD" | "HEALTHCHECK" | "CMD" | "ENTRYPOINT" | "SHELL" | "ONBUILD"
+    ) {
         Flags::take(at, rest, &[], &[])?;
     }
     if rest.is_empty() {
@@ -199,7 +227,9 @@ fn one_word(at: &Position, keyword: &str, rest: &str) -> Result<String> {
 
 fn pairs(at: &Position, keyword: &str, rest: &str, escape: char) -> Result<Vec<(String, String)>> {
     let pairs = words::pairs(rest, escape).map_err(|error| match error {
-        PairsError::Missing(_) => at.hinted(format!("{keyword} must have two arguments"), format!("write {keyword} key=value")),
+        PairsError::Missing(_) => {
+            at.hinted(format!("{keyword} must have two arguments"), format!("write {keyword} key=value"))
+        }
         PairsError::NotPair(word) => at.hinted(
             format!("can't find = in {word:?}. Must be of the form: name=value"),
             "quote a value that has spaces: name=\"a b\"",
@@ -213,8 +243,9 @@ fn pairs(at: &Position, keyword: &str, rest: &str, escape: char) -> Result<Vec<(
 
 fn args(at: &Position, rest: &str, escape: char) -> Result<Vec<Arg>> {
     let one = |word: String| {
-        let (name, default) =
-            word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
+        let (name, default) = word
+            .split_once('=')
+            .map_or((word.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
         let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
         if !valid {
@@ -234,9 +265,9 @@ fn volumes(at: &Position, rest: &str) -> Result<Vec<String>> {
 }
 
 fn shell(at: &Position, rest: &str) -> Result<Vec<String>> {
-    words::json_array(rest)
-        .filter(|words| !words.is_empty())
-        .ok_or_else(|| at.hinted("SHELL requires the arguments to be in JSON form", r#"write SHELL ["/bin/sh", "-c"]"#))
+    words::json_array(rest).filter(|words| !words.is_empty()).ok_or_else(|| {
+        at.hinted("SHELL requires the arguments to be in JSON form", r#"write SHELL ["/bin/sh", "-c"]"#)
+    })
 }
 
 /// An ONBUILD's text with its heredocs put back, after a check that it can be parsed.
@@ -262,5 +293,7 @@ fn trigger(line: &LogicalLine, rest: &str, escape: char) -> Result<String> {
 /// The frontends whose language is the one that naru speaks.
 fn is_usual_syntax(image: &str) -> bool {
     let image = image.strip_prefix("docker.io/").unwrap_or(image);
-    image.starts_with("docker/dockerfile:") || image == "docker/dockerfile" || image.starts_with("docker/dockerfile@")
+    image.starts_with("docker/dockerfile:")
+        || image == "docker/dockerfile"
+        || image.starts_with("docker/dockerfile@")
 }

@@ -15,7 +15,8 @@ fn first(text: &str) -> Instruction {
 
 #[test]
 fn stages() {
-    let file = good("ARG V=1\nFROM --platform=linux/amd64 a:$V as Base\nRUN x\nfrom Base\ncopy --from=Base a b");
+    let file =
+        good("ARG V=1\nFROM --platform=linux/amd64 a:$V as Base\nRUN x\nfrom Base\ncopy --from=Base a b");
     assert_eq!(file.global_args.len(), 1);
     assert_eq!(file.stages[0].name.as_deref(), Some("base"));
     assert_eq!(file.stages[0].platform.as_deref(), Some("linux/amd64"));
@@ -54,7 +55,14 @@ fn run_flags() {
     assert_eq!(run.network, Some(StepNetwork::None));
     assert_eq!(
         run.mounts[0].kind,
-        RunMountKind::Cache { id: "x".into(), sharing: Sharing::Locked, read_only: false, mode: 0o755, uid: 0, gid: 0 }
+        RunMountKind::Cache {
+            id: "x".into(),
+            sharing: Sharing::Locked,
+            read_only: false,
+            mode: 0o755,
+            uid: 0,
+            gid: 0
+        }
     );
     assert_eq!(run.mounts[1].kind, RunMountKind::Bind { from: Some("b".into()), source: "/q".into() });
     assert_eq!(run.mounts[2].kind, RunMountKind::Tmpfs { size: Some(1 << 20) });
@@ -72,8 +80,13 @@ fn copies() {
 
 #[test]
 fn others() {
-    let Instruction::Healthcheck(check) = first("HEALTHCHECK --interval=5s --retries=3 CMD curl x") else { panic!() };
-    assert_eq!((check.interval, check.retries, check.test), (5_000_000_000, 3, vec!["CMD-SHELL".into(), "curl x".into()]));
+    let Instruction::Healthcheck(check) = first("HEALTHCHECK --interval=5s --retries=3 CMD curl x") else {
+        panic!()
+    };
+    assert_eq!(
+        (check.interval, check.retries, check.test),
+        (5_000_000_000, 3, vec!["CMD-SHELL".into(), "curl x".into()])
+    );
     assert_eq!(first("ONBUILD RUN <<E\nx\nE"), Instruction::OnBuild("RUN <<E\nx\nE".into()));
     assert_eq!(first("VOLUME [\"/a b\"]"), Instruction::Volume(vec!["/a b".into()]));
     assert_eq!(first("EXPOSE 80 81/udp"), Instruction::Expose("80 81/udp".into()));
@@ -92,7 +105,11 @@ fn bad() {
         ("COPY --chmod=u+x a b", "Dockerfile:2: invalid mode \"u+x\"", "octal"),
         ("COPY --parents a b", "Dockerfile:2: --parents is not supported", "name the destination"),
         ("COPY --from=$X a b", "Dockerfile:2: variables are not supported in COPY --from", "FROM $VARIABLE"),
-        ("ADD https://x/y /z", "Dockerfile:2: ADD from \"https://x/y\" is not supported", "fetch it in a RUN"),
+        (
+            "ADD https://x/y /z",
+            "Dockerfile:2: ADD from \"https://x/y\" is not supported",
+            "fetch it in a RUN",
+        ),
         ("ADD git@github.com:a/b /z", "Dockerfile:2: ADD from", "fetch it in a RUN"),
         ("ENV a", "Dockerfile:2: ENV must have two arguments", "ENV key=value"),
         ("ENV a=b c", "Dockerfile:2: can't find = in \"c\"", "quote a value"),
@@ -109,9 +126,17 @@ fn bad() {
         ("ONBUILD ONBUILD RUN x", "Dockerfile:2: Chaining ONBUILD", ""),
         ("ONBUILD FROM x", "Dockerfile:2: FROM isn't allowed as an ONBUILD trigger", ""),
         ("ONBUILD RUNN x", "Dockerfile:2: unknown instruction: RUNN", "did you mean RUN?"),
-        ("RUN --mount=type=secret,id=x cmd", "Dockerfile:2: --mount=type=secret is not supported", "multi-stage"),
+        (
+            "RUN --mount=type=secret,id=x cmd",
+            "Dockerfile:2: --mount=type=secret is not supported",
+            "multi-stage",
+        ),
         ("RUN --mount=type=cache cmd", "Dockerfile:2: --mount has no target", "target=/path"),
-        ("RUN --mount=typ=cache,target=/x cmd", "Dockerfile:2: unexpected key \"typ\" in --mount", "did you mean type?"),
+        (
+            "RUN --mount=typ=cache,target=/x cmd",
+            "Dockerfile:2: unexpected key \"typ\" in --mount",
+            "did you mean type?",
+        ),
         ("RUN --security=insecure cmd", "Dockerfile:2: --security is not supported", "privileged"),
         ("RUN --network=foo cmd", "Dockerfile:2: unsupported network mode \"foo\"", "none or host"),
         ("FROM a b", "Dockerfile:2: FROM requires either one or three arguments", "AS name"),

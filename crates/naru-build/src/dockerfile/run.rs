@@ -10,7 +10,10 @@ use crate::runner::StepNetwork;
 use naru_types::quantity::parse_bytes;
 
 const REFUSED: [(&str, &str); 2] = [
-    ("security", "privileged build steps are not there yet; run such a command in a container with --privileged"),
+    (
+        "security",
+        "privileged build steps are not there yet; run such a command in a container with --privileged",
+    ),
     ("device", "devices in build steps are not there yet"),
 ];
 
@@ -99,23 +102,46 @@ fn mount(at: &Position, text: &str) -> Result<RunMount> {
         "tmpfs" => {
             let size = match &keys.size {
                 None => None,
-                Some(text) => Some(parse_bytes(text).ok_or_else(|| at.error(format!("invalid size {text:?} in --mount")))?),
+                Some(text) => Some(
+                    parse_bytes(text).ok_or_else(|| at.error(format!("invalid size {text:?} in --mount")))?,
+                ),
             };
             RunMountKind::Tmpfs { size }
         }
         "bind" if keys.read_only == Some(false) => {
-            return Err(at.unsupported("a writable bind mount is not supported", "copy the files with COPY instead"));
+            return Err(
+                at.unsupported("a writable bind mount is not supported", "copy the files with COPY instead")
+            );
         }
-        "bind" => RunMountKind::Bind { from: keys.from.clone(), source: keys.source.clone().unwrap_or_else(|| "/".into()) },
-        other => return Err(at.hinted(format!("unsupported mount type {other:?}"), "use cache, bind or tmpfs")),
+        "bind" => RunMountKind::Bind {
+            from: keys.from.clone(),
+            source: keys.source.clone().unwrap_or_else(|| "/".into()),
+        },
+        other => {
+            return Err(at.hinted(format!("unsupported mount type {other:?}"), "use cache, bind or tmpfs"));
+        }
     };
     Ok(RunMount { target, kind })
 }
 
 fn mount_keys(at: &Position, text: &str) -> Result<MountKeys> {
     const KEYS: [&str; 16] = [
-        "type", "target", "dst", "destination", "source", "src", "from", "id", "sharing", "size", "mode", "uid", "gid",
-        "ro", "readonly", "rw",
+        "type",
+        "target",
+        "dst",
+        "destination",
+        "source",
+        "src",
+        "from",
+        "id",
+        "sharing",
+        "size",
+        "mode",
+        "uid",
+        "gid",
+        "ro",
+        "readonly",
+        "rw",
     ];
     let mut keys = MountKeys::default();
     for field in text.split(',') {
@@ -154,13 +180,18 @@ fn sharing(at: &Position, text: Option<&str>) -> Result<Sharing> {
         None | Some("shared") => Ok(Sharing::Shared),
         Some("locked") => Ok(Sharing::Locked),
         Some("private") => Ok(Sharing::Private),
-        Some(other) => Err(at.hinted(format!("unsupported sharing value {other:?}"), "use shared, locked or private")),
+        Some(other) => {
+            Err(at.hinted(format!("unsupported sharing value {other:?}"), "use shared, locked or private"))
+        }
     }
 }
 
 /// File permissions in octal.
 pub(crate) fn octal(at: &Position, text: &str) -> Result<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
-        at.unsupported(format!("invalid mode {text:?}"), "write the mode in octal, such as 755 or 0644; symbolic modes are not supported")
+        at.unsupported(
+            format!("invalid mode {text:?}"),
+            "write the mode in octal, such as 755 or 0644; symbolic modes are not supported",
+        )
     })
 }

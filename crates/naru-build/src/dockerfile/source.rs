@@ -3,8 +3,8 @@
 //! The rules are those of BuildKit's parser (frontend/dockerfile/parser): comments and empty lines inside
 //! a continuation vanish; a directive counts only at the top, before anything else.
 
-use crate::error::{BuildError, Position, Result};
 use crate::dockerfile::words;
+use crate::error::{BuildError, Position, Result};
 
 /// The biggest Dockerfile, in bytes.
 const DOCKERFILE_BYTES_MAX: usize = 4 << 20;
@@ -42,7 +42,8 @@ pub struct Source {
 
 /// Cuts `text` into logical lines. `file` is for messages.
 pub fn read(file: &str, text: &str) -> Result<Source> {
-    let file_error = |message: &str| BuildError::File { file: file.to_owned(), message: message.to_owned(), hint: None };
+    let file_error =
+        |message: &str| BuildError::File { file: file.to_owned(), message: message.to_owned(), hint: None };
     if text.len() > DOCKERFILE_BYTES_MAX {
         return Err(file_error("the Dockerfile is larger than 4 MiB"));
     }
@@ -52,7 +53,8 @@ pub fn read(file: &str, text: &str) -> Result<Source> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let physical: Vec<&str> = text.lines().collect();
     let directives = read_directives(file, &physical)?;
-    let mut reader = Reader { file, lines: &physical, next: 0, escape: directives.escape, warnings: Vec::new() };
+    let mut reader =
+        Reader { file, lines: &physical, next: 0, escape: directives.escape, warnings: Vec::new() };
     let mut lines = Vec::new();
     while let Some(line) = reader.next_line()? {
         lines.push(line);
@@ -73,7 +75,9 @@ fn read_directives(file: &str, lines: &[&str]) -> Result<Directives> {
     let mut found = Directives { escape: '\\', syntax: None };
     let mut seen: Vec<String> = Vec::new();
     for (index, line) in lines.iter().enumerate() {
-        let Some((name, value)) = line.trim().strip_prefix('#').and_then(|rest| rest.split_once('=')) else { break };
+        let Some((name, value)) = line.trim().strip_prefix('#').and_then(|rest| rest.split_once('=')) else {
+            break;
+        };
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
         if !matches!(name.as_str(), "escape" | "syntax" | "check") {
             break;
@@ -242,7 +246,10 @@ mod tests {
             ("# only\n", "Dockerfile: the Dockerfile cannot be empty"),
             ("a\0", "Dockerfile: the Dockerfile is not a text file"),
             ("# escape=x\nFROM a", "Dockerfile:1: invalid ESCAPE \"x\" (in `# escape=x`)"),
-            ("#escape=\\\n#ESCAPE=`\n", "Dockerfile:2: only one escape parser directive can be used (in `#ESCAPE=``)"),
+            (
+                "#escape=\\\n#ESCAPE=`\n",
+                "Dockerfile:2: only one escape parser directive can be used (in `#ESCAPE=``)",
+            ),
             ("FROM a\nRUN <<E\nx", "Dockerfile:2: unterminated heredoc (in `RUN <<E`)"),
         ] {
             assert_eq!(read("Dockerfile", source).unwrap_err().to_string(), expect, "{source:?}");

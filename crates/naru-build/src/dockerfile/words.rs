@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn key_value_pairs() {
-        assert_eq!(pairs("a=1 b=\"2 3\"", '\\').unwrap(), [("a".into(), "1".into()), ("b".into(), "\"2 3\"".into())]);
+        assert_eq!(
+            pairs("a=1 b=\"2 3\"", '\\').unwrap(),
+            [("a".into(), "1".into()), ("b".into(), "\"2 3\"".into())]
+        );
         assert_eq!(pairs("a 1 2=3", '\\').unwrap(), [("a".into(), "1 2=3".into())]);
         assert_eq!(pairs("a=", '\\').unwrap(), [("a".into(), String::new())]);
         assert_eq!(pairs("a", '\\'), Err(PairsError::Missing("a".into())));

@@ -1,0 +1,149 @@
+//! Which stages a build needs: the target and everything it takes from, and no other.
+
+use crate::dockerfile::instruction::{Dockerfile, Instruction, RunMountKind, Stage};
+use crate::error::{BuildError, Position, Result};
+
+/// What a `--from` or a FROM names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Stage(usize),
+    Image(String),
+}
+
+/// The indices of the needed stages, in order; the last one is the target.
+pub(crate) fn needed(
+    file: &Dockerfile,
+    target: Option<&str>,
+    base: &dyn Fn(&Stage) -> Result<String>,
+) -> Result<Vec<usize>> {
+    let last = match target {
+        None | Some("") => file.stages.len() - 1,
+        Some(target) => find_target(file, target)?,
+    };
+    let mut needed = vec![false; file.stages.len()];
+    needed[last] = true;
+    for index in (0..=last).rev() {
+        if !needed[index] {
+            continue;
+        }
+        let stage = &file.stages[index];
+        if let Some(from) = stage_named(file, index, &base(stage)?) {
+            needed[from] = true;
+        }
+        for step in &stage.steps {
+            for from in step_sources(&step.instruction) {
+                if let Origin::Stage(from) = origin(file, index, &step.at, from)? {
+                    needed[from] = true;
+                }
+            }
+        }
+    }
+    Ok((0..=last).filter(|index| needed[*index]).collect())
+}
+
+/// Checks every `--from` of the file, in needed stages or not.
+pub(crate) fn check(file: &Dockerfile) -> Result<()> {
+    for (index, stage) in file.stages.iter().enumerate() {
+        for step in &stage.steps {
+            step_sources(&step.instruction)
+                .into_iter()
+                .try_for_each(|from| origin(file, index, &step.at, from).map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+/// What `--from=from` means in stage `index`.
+pub(crate) fn origin(file: &Dockerfile, index: usize, at: &Position, from: &str) -> Result<Origin> {
+    if let Ok(number) = from.parse::<usize>() {
+        return match number {
+            number if number < index => Ok(Origin::Stage(number)),
+            number if number == index => {
+                Err(at.error(format!("invalid from flag value {from}: refers to the current build stage")))
+            }
+            _ => Err(at.hinted(
+                format!("invalid from flag value {from}: no such build stage before this one"),
+                format!("stages are counted from 0; this is stage {index}"),
+            )),
+        };
+    }
+    if let Some(stage) = stage_named(file, index, from) {
+        return Ok(Origin::Stage(stage));
+    }
+    let later = file.stages[index.min(file.stages.len())..].iter().any(|stage| is_named(stage, from));
+    if later {
+        let message = format!("cannot copy from stage {from:?}, it needs to be defined before current stage");
+        return Err(at.hinted(message, "move that stage up"));
+    }
+    Ok(Origin::Image(from.to_owned()))
+}
+
+/// The stage before `index` of that name.
+pub(crate) fn stage_named(file: &Dockerfile, index: usize, name: &str) -> Option<usize> {
+    file.stages[..index].iter().position(|stage| is_named(stage, name))
+}
+
+fn is_named(stage: &Stage, name: &str) -> bool {
+    stage.name.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(name))
+}
+
+fn step_sources(instruction: &Instruction) -> Vec<&str> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.as_deref().into_iter().collect(),
+        Instruction::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(|mount| match &mount.kind {
+                RunMountKind::Bind { from, .. } => from.as_deref(),
+                RunMountKind::Cache { .. } | RunMountKind::Tmpfs { .. } => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn find_target(file: &Dockerfile, target: &str) -> Result<usize> {
+    let by_name = file.stages.iter().position(|stage| is_named(stage, target));
+    let by_number = target.parse::<usize>().ok().filter(|number| *number < file.stages.len());
+    by_name.or(by_number).ok_or_else(|| BuildError::NoTarget {
+        target: target.to_owned(),
+        known: file.stages.iter().filter_map(|stage| stage.name.clone()).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::parse::parse;
+
+    const FILE: &str = "FROM a AS one\nFROM b AS two\nRUN x\nFROM one AS three\nCOPY --from=two a b\nFROM c AS four\nRUN --mount=from=0,target=/x y\nFROM d";
+
+    #[test]
+    fn only_what_the_target_takes() {
+        let file = parse("Dockerfile", FILE).unwrap();
+        for (target, expect) in [
+            (None, vec![4]),
+            (Some("THREE"), vec![0, 1, 2]),
+            (Some("four"), vec![0, 3]),
+            (Some("1"), vec![1]),
+        ] {
+            let plan = needed(&file, target, &|stage| Ok(stage.base.clone())).unwrap();
+            assert_eq!(plan, expect, "{target:?}");
+        }
+        let error = needed(&file, Some("nope"), &|stage| Ok(stage.base.clone())).unwrap_err();
+        assert_eq!(error.to_string(), "target stage \"nope\" could not be found");
+    }
+
+    #[test]
+    fn wrong_origins() {
+        for (text, expect) in [
+            ("FROM a\nCOPY --from=0 a b", "refers to the current build stage"),
+            ("FROM a\nCOPY --from=3 a b", "no such build stage"),
+            ("FROM a\nCOPY --from=x a b\nFROM b AS x", "needs to be defined before"),
+            ("FROM a AS x\nCOPY --from=x a b", "needs to be defined before"),
+        ] {
+            let error = check(&parse("Dockerfile", text).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(expect), "{text:?}: {error}");
+        }
+    }
+}

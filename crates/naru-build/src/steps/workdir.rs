@@ -1,0 +1,44 @@
+//! WORKDIR: the directory is made if the image hasn't got it.
+
+use crate::error::{BuildError, Position, Result};
+use crate::execute::{Execution, expand};
+use crate::files::at;
+use crate::files::resolve::resolve;
+use crate::files::write::{Changes, LayerWriter};
+use crate::state::{State, absolute};
+use rustix::fd::AsFd;
+use std::collections::HashMap;
+use std::path::Path;
+
+pub(crate) fn run(run: &mut Execution<'_>, state: &mut State, at: &Position, text: &str) -> Result<()> {
+    let text = expand(run.file, state, at, text)?;
+    if text.is_empty() {
+        return Err(at.error("cannot normalize nothing"));
+    }
+    let path = absolute(state.working_dir(), &text);
+    let created_by = format!("WORKDIR {path}");
+    let key = state.step_key(&["WORKDIR", &path]).finalize();
+    run.cached(state, &key, &created_by, |run, state| {
+        let view = run.view(state)?;
+        let found = resolve(view.as_fd(), Path::new(&path), true)
+            .map_err(|errno| at.error(format!("cannot make {path}: {errno}")))?;
+        match &found.stat {
+            Some(stat) if at::is_dir(stat) => return Ok(None),
+            Some(_) => return Err(at.error(format!("{path} exists in the image and is not a directory"))),
+            None => {}
+        }
+        let upper = run.scratch_dir("workdir")?;
+        let writer = LayerWriter {
+            at,
+            upper: at::open_root(&upper).map_err(BuildError::sys("open", &upper))?,
+            view: view.as_fd(),
+            changes: Changes::default(),
+            cancel: &run.request.cancel,
+            links: HashMap::new(),
+        };
+        writer.make_dirs(&found.path)?;
+        Ok(Some(upper))
+    })?;
+    state.config.config.working_dir = path;
+    Ok(())
+}
