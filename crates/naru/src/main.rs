@@ -1,1 +1,22 @@
-fn main() {}
+//! naru: one binary, four roles. The role is chosen before anything else starts, because the keeper must stay small
+//! and single-threaded and the CLI must be quick.
+
+mod config;
+mod daemon;
+mod ops_face;
+mod roles;
+mod step_runner;
+mod wiring;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match args.get(1).and_then(|role| role.to_str()) {
+        Some("daemon") => roles::daemon(&args[1..]),
+        Some("keeper") => roles::keeper(&args[1..]),
+        Some("proxy") => roles::proxy(&args[1..]),
+        _ => naru_cli::run(args),
+    }
+}

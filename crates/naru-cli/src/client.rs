@@ -1,0 +1,282 @@
+//! The CLI's view of the API: requests that answer with JSON, streams, hijacked connections, waits.
+
+use crate::http::{Response, send};
+use crate::{daemon, output};
+use naru_types::quantity::parse_duration;
+use naru_types::{Error, Kind, Result, Timestamp};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+pub use crate::http::Body;
+
+pub const API_VERSION: &str = "1.50";
+const SOCKET_DEFAULT: &str = "/run/naru/naru.sock";
+/// Longest JSON answer that is believed, in bytes.
+const ANSWER_LEN_MAX: u64 = 256 << 20;
+
+/// naru's own socket, the one that a daemon is started for.
+pub fn default_socket() -> &'static Path {
+    Path::new(SOCKET_DEFAULT)
+}
+
+/// Where the daemon is.
+#[derive(Clone, Debug)]
+pub struct Endpoint(PathBuf, Option<String>);
+
+impl Endpoint {
+    /// `-H`, else `$NARU_HOST`, else `$DOCKER_HOST`, else naru's own socket.
+    pub fn choose(flag: Option<&str>) -> Self {
+        let from_environment = || {
+            let variable = |name: &str| std::env::vars().find(|(key, value)| key == name && !value.is_empty());
+            variable("NARU_HOST").or_else(|| variable("DOCKER_HOST")).map(|(_, value)| value)
+        };
+        match flag.map(str::to_owned).or_else(from_environment) {
+            None => Self(default_socket().to_owned(), None),
+            Some(text) => match text.strip_prefix("unix://") {
+                Some(path) => Self(path.into(), None),
+                None if text.starts_with('/') => Self(text.into(), None),
+                None => Self(PathBuf::new(), Some(text)),
+            },
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn check(&self) -> Result<()> {
+        self.1.as_ref().map_or(Ok(()), |text| {
+            Err(Error::not_implemented(format!("cannot connect to {text}: only unix:// sockets are supported"))
+                .with_hint("write unix:///path/to/naru.sock"))
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Api {
+    socket: PathBuf,
+}
+
+impl Api {
+    /// Starts a daemon first when none answers on naru's own socket.
+    pub fn connect(endpoint: &Endpoint) -> Result<Self> {
+        endpoint.check()?;
+        daemon::ensure_running(endpoint.path())?;
+        Ok(Self { socket: endpoint.path().to_owned() })
+    }
+
+    /// Never starts one: an error of [`Kind::Unavailable`] says that none answers.
+    pub fn connect_only(endpoint: &Endpoint) -> Result<Self> {
+        endpoint.check()?;
+        let api = Self { socket: endpoint.path().to_owned() };
+        api.stream("GET", "/_ping", Body::Empty, &[])?;
+        Ok(api)
+    }
+
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.json("GET", path, None)
+    }
+
+    pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.json("POST", path, body)
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.json("PUT", path, Some(body))
+    }
+
+    pub fn delete(&self, path: &str) -> Result<Value> {
+        self.json("DELETE", path, None)
+    }
+
+    /// The answer as text.
+    pub fn text(&self, path: &str) -> Result<String> {
+        let mut response = self.stream("GET", path, Body::Empty, &[])?;
+        let mut text = String::new();
+        response.read_to_string(&mut text).map_err(cut_off)?;
+        Ok(text)
+    }
+
+    /// The headers of a HEAD request, names in lower case.
+    pub fn head(&self, path: &str) -> Result<BTreeMap<String, String>> {
+        Ok(self.stream("HEAD", path, Body::Empty, &[])?.headers)
+    }
+
+    /// An answer that is read as it comes. A refusal is the error.
+    pub fn stream(&self, method: &str, path: &str, body: Body, headers: &[(&str, &str)]) -> Result<Response> {
+        let response = send(&self.socket, method, &versioned(path), body, headers)?;
+        if response.status < 400 { Ok(response) } else { Err(refusal(response)) }
+    }
+
+    /// A connection that carries a container's streams from now on.
+    pub fn hijack(&self, path: &str, body: Option<&Value>) -> Result<UnixStream> {
+        let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
+        let response = self.stream("POST", path, to_body(body), &headers)?;
+        if response.status != 101 {
+            return Err(Error::internal(format!("the daemon answered {} instead of upgrading the connection", response.status)));
+        }
+        response.into_stream()
+    }
+
+    /// Registers for the end of a container. When this returns the daemon has the waiter.
+    pub fn wait(&self, id: &str, condition: &str) -> Result<Waiter> {
+        let path = format!("/containers/{id}/wait{}", query(&[("condition", Some(condition))]));
+        Ok(Waiter(self.stream("POST", &path, Body::Empty, &[])?))
+    }
+
+    fn json(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let mut response = self.stream(method, path, to_body(body), &[])?;
+        read_json(&mut response)
+    }
+}
+
+/// A registered wait; the head of its answer is here, its body comes with the end.
+pub struct Waiter(Response);
+
+impl Waiter {
+    pub fn answer(mut self) -> Result<Value> {
+        read_json(&mut self.0)
+    }
+}
+
+fn to_body(value: Option<&Value>) -> Body {
+    value.map_or(Body::Empty, |value| Body::Json(value.to_string().into_bytes()))
+}
+
+/// naru's own routes have a version of their own in their path.
+fn versioned(path: &str) -> String {
+    if path.starts_with("/naru/") || path == "/_ping" { path.to_owned() } else { format!("/v{API_VERSION}{path}") }
+}
+
+fn read_json(response: &mut Response) -> Result<Value> {
+    let mut bytes = Vec::new();
+    response.take(ANSWER_LEN_MAX).read_to_end(&mut bytes).map_err(cut_off)?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Error::internal("the daemon answered with broken JSON").with_source(error))
+}
+
+fn cut_off(error: std::io::Error) -> Error {
+    Error::unavailable("the daemon's answer broke off").with_source(error)
+}
+
+/// `{"message": …}` and the status as an error; a hint rides on a line of its own.
+fn refusal(mut response: Response) -> Error {
+    let status = response.status;
+    let mut bytes = Vec::new();
+    let _ = response.by_ref().take(1 << 20).read_to_end(&mut bytes);
+    let message = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| Some(value.get("message")?.as_str()?.to_owned()));
+    let message = message.unwrap_or_else(|| format!("the daemon answered with status {status}"));
+    let kind = match status {
+        304 => Kind::NotModified,
+        400 => Kind::InvalidInput,
+        401 => Kind::Unauthorized,
+        403 => Kind::Forbidden,
+        404 => Kind::NotFound,
+        409 => Kind::Conflict,
+        501 => Kind::NotImplemented,
+        503 => Kind::Unavailable,
+        _ => Kind::Internal,
+    };
+    let (text, hint) = output::split_hint(&message);
+    let error = Error::new(kind, text);
+    if let Some(hint) = hint { error.with_hint(hint) } else { error }
+}
+
+/// `?a=b&c=d` of what is given, or nothing.
+pub fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let given: Vec<String> =
+        parameters.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={}", encode(value)))).collect();
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// A name as one segment of a path.
+pub fn escape(name: &str) -> String {
+    encode(name.trim_start_matches('/'))
+}
+
+/// `key=value` filters as the API's JSON; `None` when there are none.
+pub fn filters(list: &[String]) -> Result<Option<String>> {
+    let mut map: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
+    for item in list {
+        let (key, value) = item.split_once('=').ok_or_else(|| {
+            Error::invalid(format!("invalid filter {item:?}")).with_hint("filters look like key=value")
+        })?;
+        map.entry(key).or_default().insert(value, true);
+    }
+    if map.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(&map).map(Some).map_err(|error| Error::internal("cannot write the filters").with_source(error))
+}
+
+/// A time, a unix time or a duration ago, as the API wants it: seconds with a fraction.
+pub fn moment(text: &str) -> Result<String> {
+    if text.parse::<f64>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let at = match parse_duration(text) {
+        Some(ago) => Timestamp(naru_kernel::clock::now().0 - ago),
+        None => Timestamp::parse_rfc3339(text).ok_or_else(|| {
+            Error::invalid(format!("invalid time {text:?}")).with_hint("write 42m for 42 minutes ago, or 2026-01-02T15:04:05Z")
+        })?,
+    };
+    Ok(format!("{}.{:09}", at.secs(), at.subsec_nanos()))
+}
+
+/// A temporary file without a name: it is gone when the program ends, however it ends.
+pub fn scratch_file() -> Result<File> {
+    let dir = std::env::temp_dir();
+    let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(&dir, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .map(File::from)
+        .map_err(|error| Error::internal(format!("cannot make a temporary file in {}", dir.display())).with_source(error))
+}
+
+/// The file from its start, as something to send.
+pub fn rewound(mut file: File) -> Result<Box<dyn Read + Send>> {
+    file.rewind().map_err(|error| Error::internal("cannot read the temporary file").with_source(error))?;
+    Ok(Box::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_on_the_wire() {
+        assert_eq!(query(&[("a", Some("b c&d")), ("x", None), ("y", Some("1"))]), "?a=b%20c%26d&y=1");
+        assert_eq!(query(&[("x", None)]), "");
+        assert_eq!(escape("/web"), "web");
+        assert_eq!(escape("../x"), "..%2Fx");
+        assert_eq!(filters(&["label=a=b".into(), "label=c".into()]).unwrap().unwrap(), r#"{"label":{"a=b":true,"c":true}}"#);
+        assert!(filters(&["nope".into()]).is_err());
+        assert_eq!(moment("1700000000").unwrap(), "1700000000");
+        assert_eq!(moment("2023-11-14T22:13:20Z").unwrap(), "1700000000.000000000");
+        assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn endpoints() {
+        assert_eq!(Endpoint::choose(Some("unix:///x/y.sock")).path(), Path::new("/x/y.sock"));
+        assert!(Endpoint::choose(Some("tcp://1.2.3.4:1")).check().is_err());
+    }
+}

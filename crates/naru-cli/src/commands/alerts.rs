@@ -1,0 +1,70 @@
+//! naru's own nouns: alerts, routes, deploys, the development CA.
+
+use crate::client::Api;
+use crate::flags::AlertsCommand;
+use crate::{Outcome, output, table};
+use naru_types::{Error, Timestamp};
+use serde_json::{Value, json};
+use std::io::Read;
+
+pub fn alerts(api: &Api, command: AlertsCommand) -> Outcome {
+    match command {
+        AlertsCommand::Webhook { url } => {
+            // `-` keeps the secret out of the process list and the shell's history.
+            let url = if url == "-" { read_secret()? } else { url };
+            api.put("/naru/v1/settings", &json!({ "discord_webhook": url.trim() }))?;
+            output::talk("alerts go to this webhook from now on");
+        }
+        AlertsCommand::Test => {
+            api.post("/naru/v1/alerts/test", None)?;
+            output::talk("a test message is on its way; `naru alerts ls` shows whether it arrived");
+        }
+        AlertsCommand::Ls => {
+            let list = api.get("/naru/v1/alerts")?;
+            let rows = rows(&list, &["title", "subject", "state"]);
+            output::raw(table::render(&["WHEN", "ALERT", "SUBJECT", "DELIVERY"], &rows).as_bytes());
+        }
+    }
+    Ok(0)
+}
+
+fn read_secret() -> naru_types::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)
+        .map_err(|error| Error::invalid("cannot read the webhook from standard input").with_source(error))?;
+    Ok(text)
+}
+
+pub fn routes(api: &Api) -> Outcome {
+    let answer = api.get("/naru/v1/routes")?;
+    let list = answer.get("routes").unwrap_or(&answer);
+    let rows: Vec<Vec<String>> = list.as_array().into_iter().flatten().map(|route| {
+        let backends: Vec<&str> = route["backends"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let text = |key: &str| route[key].as_str().unwrap_or_default().to_owned();
+        vec![format!("https://{}{}", text("host"), text("path_prefix")), text("service"), backends.join(", ")]
+    }).collect();
+    output::raw(table::render(&["ROUTE", "SERVICE", "BACKENDS"], &rows).as_bytes());
+    Ok(0)
+}
+
+pub fn deploys(api: &Api) -> Outcome {
+    let list = api.get("/naru/v1/deploys")?;
+    let rows = rows(&list, &["project", "status", "error"]);
+    output::raw(table::render(&["WHEN", "PROJECT", "STATUS", "ERROR"], &rows).as_bytes());
+    Ok(0)
+}
+
+pub fn ca(api: &Api) -> Outcome {
+    let pem = api.text("/naru/v1/ca")?;
+    output::raw(pem.as_bytes());
+    Ok(0)
+}
+
+/// Rows of a list of objects that have a time `at`.
+fn rows(list: &Value, keys: &[&str]) -> Vec<Vec<String>> {
+    list.as_array().into_iter().flatten().map(|item| {
+        let at = item["at"].as_i64().map(Timestamp).unwrap_or_default();
+        let cells = keys.iter().map(|key| item[*key].as_str().unwrap_or_default().to_owned());
+        std::iter::once(at.to_string()).chain(cells).collect()
+    }).collect()
+}

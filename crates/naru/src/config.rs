@@ -1,0 +1,138 @@
+//! The daemon's settings: flags first, then the configuration file, then defaults.
+//!
+//! The file is JSON with dockerd's own keys (`registry-mirrors`, `insecure-registries`) beside naru's, so that an existing
+//! `daemon.json` can be taken over. An unknown key is an error that names it: a setting that is silently ignored is worse
+//! than a daemon that doesn't start.
+
+use clap::Parser;
+use naru_engine::EngineConfig;
+use naru_ops::{OpsConfig, WebhookUrl};
+use naru_proxy::ProxyConfig;
+use naru_types::{Error, Result};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Read when it exists; a file named by `--config` must exist.
+const CONFIG_DEFAULT: &str = "/etc/naru/daemon.json";
+const CONFIG_LEN_MAX: u64 = 1 << 20;
+
+#[derive(Debug, Parser)]
+#[command(name = "naru daemon", about = "The engine: containers, images, networks, the API, alerts, routes")]
+pub struct DaemonFlags {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// State that survives a reboot
+    #[arg(long, default_value = "/var/lib/naru")]
+    root: PathBuf,
+    /// State that doesn't: sockets and bundles
+    #[arg(long, default_value = "/run/naru")]
+    run: PathBuf,
+    /// The API's socket (default: RUN/naru.sock)
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// Name of the cgroup that holds the containers' cgroups
+    #[arg(long, default_value = "naru")]
+    cgroup_parent: String,
+    /// Device of the network named `bridge`
+    #[arg(long, default_value = "naru0")]
+    bridge: String,
+    /// Subnet of the network named `bridge`
+    #[arg(long)]
+    bip: Option<String>,
+    /// Name of the nftables table that holds every rule of this daemon
+    #[arg(long, default_value = "naru")]
+    nft_table: String,
+    /// Where the proxy listens for HTTP
+    #[arg(long, default_value_t = ProxyConfig::HTTP_DEFAULT)]
+    http: SocketAddr,
+    /// Where the proxy listens for HTTPS
+    #[arg(long, default_value_t = ProxyConfig::HTTPS_DEFAULT)]
+    https: SocketAddr,
+    /// Started by the CLI: leave the caller's session and close its standard error once the socket answers
+    #[arg(long)]
+    pub detached: bool,
+}
+
+/// dockerd's keys and naru's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct ConfigFile {
+    registry_mirrors: Vec<String>,
+    insecure_registries: Vec<String>,
+    /// Subnet of the network named `bridge`.
+    bip: Option<String>,
+    /// Where alerts go. Goes before the one that was stored with `naru alerts webhook`.
+    discord_webhook: Option<String>,
+}
+
+pub struct DaemonConfig {
+    pub engine: EngineConfig,
+    pub ops: OpsConfig,
+    pub socket: PathBuf,
+    pub detached: bool,
+}
+
+impl DaemonConfig {
+    pub fn from_flags(flags: DaemonFlags) -> Result<Self> {
+        let file = read_file(flags.config.as_deref())?;
+        let exe = std::env::current_exe()
+            .map_err(|error| Error::internal("cannot find naru's own binary").with_source(error))?;
+        let webhook = match file.discord_webhook {
+            Some(text) => Some(WebhookUrl::parse(&text)?),
+            None => None,
+        };
+        let subnet = flags.bip.or(file.bip).unwrap_or_else(|| "172.17.0.0/16".into());
+        Ok(Self {
+            socket: flags.socket.unwrap_or_else(|| flags.run.join("naru.sock")),
+            detached: flags.detached,
+            ops: OpsConfig {
+                root: flags.root.clone(),
+                run: flags.run.clone(),
+                exe: exe.clone(),
+                proxy_http: flags.http,
+                proxy_https: flags.https,
+                webhook,
+                host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            },
+            engine: EngineConfig {
+                root: flags.root,
+                run: flags.run,
+                cgroup_parent: flags.cgroup_parent,
+                exe,
+                registry_mirrors: file.registry_mirrors,
+                insecure_registries: file.insecure_registries,
+                bridge: flags.bridge,
+                default_subnet: subnet,
+                nft_table: flags.nft_table,
+            },
+        })
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<ConfigFile> {
+    let path = named.unwrap_or(Path::new(CONFIG_DEFAULT));
+    let broken = |what: String| Error::invalid(format!("configuration {}: {what}", path.display()));
+    let size = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(ConfigFile::default()),
+        Err(error) => return Err(broken(error.to_string())),
+    };
+    if size > CONFIG_LEN_MAX {
+        return Err(broken(format!("larger than {CONFIG_LEN_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| broken(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| broken(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_is_named() {
+        let error = serde_json::from_str::<ConfigFile>(r#"{"registry-mirror": []}"#).unwrap_err().to_string();
+        assert!(error.contains("registry-mirror") && error.contains("registry-mirrors"), "{error}");
+    }
+}
