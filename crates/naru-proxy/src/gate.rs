@@ -5,7 +5,7 @@
 //! throws the evidence away while parsing. So the gate follows the stream by itself, accepts only what has one
 //! reading, and hands bytes on only after they were judged. A refused head is replaced by a harmless request of
 //! the proxy's own (method [`REFUSED_METHOD`]), so that the answers to pipelined requests before it still go out
-//! in order and the client gets a proper 400; then the stream ends.
+//! in order and the client gets a proper 400; nothing after it is read.
 //!
 //! After a head that asks for an upgrade the gate holds everything back until the service has decided.
 
@@ -52,8 +52,11 @@ enum Phase {
     Waiting,
     /// Another protocol: nothing is judged any more.
     Open,
-    /// The stream ends here for the parser.
+    /// The client sends no more.
     Ended,
+    /// Whatever else the client sends is thrown away. The parser gets no end, since it would take that for a
+    /// client that has left; it closes by itself after the answer to the refused request.
+    Refused,
     /// A body that has no single reading: the parser gets an error.
     Broken,
 }
@@ -155,7 +158,7 @@ impl<T> Gate<T> {
                 self.judged = self.held.len();
                 self.judged > 0
             }
-            Phase::Waiting | Phase::Ended | Phase::Broken => false,
+            Phase::Waiting | Phase::Ended | Phase::Refused | Phase::Broken => false,
         }
     }
 
@@ -180,7 +183,7 @@ impl<T> Gate<T> {
         let instead = format!("{REFUSED_METHOD} /{number} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
         self.held = BytesMut::from(instead.as_str());
         self.judged = self.held.len();
-        self.phase = Phase::Ended;
+        self.phase = Phase::Refused;
     }
 }
 
@@ -197,6 +200,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
             }
             match gate.phase {
                 Phase::Ended => return Poll::Ready(Ok(())),
+                Phase::Refused => {
+                    let read = ready!(fill(&mut gate.io, &mut gate.held, cx))?;
+                    gate.held.clear();
+                    if read == 0 {
+                        return Poll::Pending;
+                    }
+                    continue;
+                }
                 Phase::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 Phase::Waiting => match gate.upgrade.wait(cx.waker()) {
                     WAITING => return Poll::Pending,

@@ -111,7 +111,7 @@ mod tests {
         for (text, expect) in [
             ("0\r\n\r\n", Some(5)),
             ("5\r\nhello\r\n0\r\n\r\nGET", Some(15)),
-            ("A;x=\"y\"\r\n0123456789\r\n0\r\nx: y\r\n\r\n", Some(33)),
+            ("A;x=\"y\"\r\n0123456789\r\n0\r\nx: y\r\n\r\n", Some(32)),
             ("5\nhello\r\n0\r\n\r\n", None),
             ("5\r\nhello0\r\n\r\n", None),
             ("0x5\r\nhello\r\n0\r\n\r\n", None),
