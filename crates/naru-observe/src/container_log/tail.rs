@@ -1,0 +1,112 @@
+//! Finds where the last N lines begin, reading backwards in blocks.
+
+use super::cursor::Cursor;
+use super::files::LogFile;
+use super::scan::{Step, boundary_in, step};
+use super::{LogQuery, LogReadError};
+use naru_types::logrec::{HEADER_LEN, Header, Stream};
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Bytes of one step backwards.
+const BLOCK_BYTES: u64 = 256 * 1024;
+
+/// Cursors over the end of `files` that holds the last `lines` lines which match.
+pub(super) fn last_lines(
+    files: Vec<LogFile>,
+    lines: u64,
+    query: &LogQuery,
+) -> Result<VecDeque<Cursor>, LogReadError> {
+    let mut count = Count { left: lines, within: Vec::new() };
+    let mut cursors = VecDeque::new();
+    for file in files.into_iter().rev() {
+        match start_in(&file, &mut count, query)? {
+            Some(start) => {
+                cursors.push_front(Cursor::new(file, start));
+                break;
+            }
+            None => cursors.push_front(Cursor::new(file, 0)),
+        }
+    }
+    Ok(cursors)
+}
+
+/// Counts lines from the end.
+struct Count {
+    left: u64,
+    /// Streams of which the line counted last may go on further up.
+    within: Vec<Stream>,
+}
+
+impl Count {
+    /// Takes the next record upwards. `false`: it belongs to a line too many.
+    fn take(&mut self, header: &Header) -> bool {
+        let goes_on = header.partial && self.within.contains(&header.stream);
+        if !goes_on {
+            if self.left == 0 {
+                return false;
+            }
+            self.left -= 1;
+            if !self.within.contains(&header.stream) {
+                self.within.push(header.stream);
+            }
+        }
+        true
+    }
+}
+
+/// Where in the file the wanted lines start; `None`: all of it is wanted, and perhaps more.
+fn start_in(file: &LogFile, count: &mut Count, query: &LogQuery) -> Result<Option<u64>, LogReadError> {
+    let failed = |source| LogReadError { step: "read", path: file.path.clone(), source };
+    let mut end = file.file.metadata().map_err(failed)?.len();
+    let mut size = BLOCK_BYTES;
+    while end > 0 {
+        let start = end.saturating_sub(size);
+        let mut block = vec![0; (end - start) as usize];
+        let read = read_up_to(&file.file, &mut block, start).map_err(failed)?;
+        block.truncate(read);
+        let first = if start == 0 { Some(0) } else { boundary_in(&block) };
+        let Some(first) = first else {
+            // Undecided (somebody plays with forged headers, or the tail is torn): look at more, in the end at all.
+            size = size.saturating_mul(2);
+            continue;
+        };
+        let records = records_from(&block, first);
+        for (at, header) in records.iter().rev() {
+            if query.matches(header.stream, header.at) && !count.take(header) {
+                let len = HEADER_LEN as u64 + u64::from(header.len);
+                return Ok(Some(start + *at as u64 + len));
+            }
+        }
+        end = start + first as u64;
+        size = BLOCK_BYTES;
+    }
+    Ok(None)
+}
+
+fn records_from(block: &[u8], first: usize) -> Vec<(usize, Header)> {
+    let mut records = Vec::new();
+    let mut at = first;
+    while let Step::Record(len) = step(&block[at..]) {
+        if let Some(header) = block[at..].first_chunk().and_then(|bytes| Header::decode(*bytes)) {
+            records.push((at, header));
+        }
+        at += len;
+    }
+    records
+}
+
+/// As much as there is: the file may be cut meanwhile.
+fn read_up_to(file: &std::fs::File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], from + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
