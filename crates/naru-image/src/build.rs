@@ -1,21 +1,123 @@
-//! Layers and images made here.
-use crate::store::{Lease, Store};
-use crate::query::Image;
-use naru_types::{Digest, ImageRef, Result, image::ImageConfig};
-use std::path::Path;
+//! Layers and images that are made here: by the builder, `commit` and `import`.
 
+use crate::error::{ImageError, Result};
+use crate::index::{ImageRecord, ManifestRecord};
+use crate::layer::Staged;
+use crate::query::Image;
+use crate::store::{Lease, Store, now};
+use naru_types::image::ImageConfig;
+use naru_types::{Digest, ImageRef};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A stored layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     pub diff_id: Digest,
+    /// Unpacked bytes.
     pub size: u64,
 }
 
+/// What becomes an image record in one change of the index.
+pub(crate) struct NewImage<'a> {
+    pub config: &'a [u8],
+    /// Lowest first; stored already, or among `staged`.
+    pub layers: &'a [Digest],
+    pub staged: &'a [Arc<Staged>],
+    pub tags: &'a [ImageRef],
+    /// Full names with a digest.
+    pub repo_digests: &'a [String],
+    pub manifest: Option<ManifestRecord>,
+    /// Content that `manifest` names.
+    pub blobs: &'a [&'a [u8]],
+}
+
 impl Store {
-    /// Turns an overlay upper directory into a stored layer. `take`: the directory may be moved into the store.
-    pub fn commit_layer(&self, _upper: &Path, _take: bool, _lease: &Lease) -> Result<Layer> {
-        todo!()
+    /// Turns an overlay's upper directory into a stored layer, whiteouts included. With `take` the
+    /// directory is moved into the store; it must not be mounted any more. The layer lives while `lease`
+    /// does, or an image or a pin refers to it.
+    pub fn commit_layer(&self, upper: &Path, take: bool, lease: &Lease) -> naru_types::Result<Layer> {
+        let staged = Arc::new(self.stage_upper(upper, take)?);
+        Ok(self.publish_layer(staged, lease)?)
     }
-    pub fn create_image(&self, _config: ImageConfig, _layers: &[Digest], _tags: &[ImageRef]) -> Result<Image> {
-        todo!()
+
+    /// Stores a layer from its archive (compressed or not).
+    pub fn add_layer(&self, archive: &mut dyn std::io::Read, lease: &Lease) -> naru_types::Result<Layer> {
+        let staged = crate::blob::decompressed(archive).and_then(|tar| self.stage_tar(tar))?;
+        Ok(self.publish_layer(Arc::new(staged), lease)?)
     }
+
+    fn publish_layer(&self, staged: Arc<Staged>, lease: &Lease) -> Result<Layer> {
+        self.sync_content()?;
+        let layer = Layer { diff_id: staged.diff_id, size: staged.size };
+        self.transact(|index| {
+            self.publish(index, &[staged])?;
+            lease.hold_unlocked(layer.diff_id);
+            Ok(())
+        })?;
+        Ok(layer)
+    }
+
+    /// Makes an image of stored layers (lowest first) and gives it names. `config.rootfs` is filled in.
+    pub fn create_image(
+        &self,
+        mut config: ImageConfig,
+        layers: &[Digest],
+        tags: &[ImageRef],
+    ) -> naru_types::Result<Image> {
+        config.rootfs.diff_ids = layers.to_vec();
+        let bytes = serde_json::to_vec(&config)
+            .map_err(|source| ImageError::Malformed { what: "the image configuration".into(), source })?;
+        let id = self.insert_image(&NewImage {
+            config: &bytes,
+            layers,
+            staged: &[],
+            tags,
+            repo_digests: &[],
+            manifest: None,
+            blobs: &[],
+        })?;
+        self.get_by_id(&id)
+    }
+
+    /// The one way in for images. The caller has synced staged layers.
+    pub(crate) fn insert_image(&self, new: &NewImage<'_>) -> Result<Digest> {
+        self.transact(|index| {
+            // Inside of the change, so that no removal deletes the content before it is referred to.
+            let id = self.put_blob(new.config)?;
+            for blob in new.blobs {
+                self.put_blob(blob)?;
+            }
+            self.publish(index, new.staged)?;
+            if let Some(missing) = new.layers.iter().find(|layer| !index.layers.contains_key(layer)) {
+                return Err(ImageError::NoSuchLayer { diff_id: *missing });
+            }
+            let record = index.images.entry(id).or_insert_with(|| ImageRecord {
+                layers: new.layers.to_vec(),
+                manifest: None,
+                last_tagged: now(),
+                is_retired: false,
+            });
+            record.is_retired = false;
+            if new.manifest.is_some() {
+                record.manifest.clone_from(&new.manifest);
+            }
+            for tag in new.tags {
+                let name = tag_name(tag)?;
+                if index.tags.insert(name, id) != Some(id) {
+                    record.last_tagged = now();
+                }
+            }
+            index.digests.extend(new.repo_digests.iter().map(|name| (name.clone(), id)));
+            Ok(id)
+        })
+    }
+}
+
+/// The key of a tag in the index.
+pub(crate) fn tag_name(reference: &ImageRef) -> Result<String> {
+    if reference.digest().is_some() {
+        return Err(ImageError::TagWithDigest);
+    }
+    Ok(reference.with_default_tag().to_string())
 }

@@ -55,14 +55,18 @@ pub enum ImageError {
     BadArchive { what: String },
     #[error("no matching manifest for {platform} in the manifest list entries")]
     NoPlatform { platform: String },
+    #[error(
+        "image with reference {name} was found but its platform ({actual}) does not match the specified platform ({wanted})"
+    )]
+    WrongPlatform { name: String, wanted: String, actual: String },
     #[error("manifest for {name} not found: {detail}")]
     ManifestUnknown { name: String, detail: String },
     #[error("pull access denied for {repository}, repository does not exist or may require 'docker login': {detail}")]
     PullDenied { repository: String, detail: String },
-    #[error("{detail}")]
-    PushDenied { detail: String },
-    #[error("Head {url:?}: unauthorized: {detail}")]
-    Unauthorized { url: String, detail: String },
+    #[error("repository {repository} not found: {detail}")]
+    RepositoryUnknown { repository: String, detail: String },
+    #[error("{method} {url:?}: {detail}")]
+    Unauthorized { method: &'static str, url: String, detail: String },
     #[error("toomanyrequests: {detail}")]
     TooManyRequests { detail: String },
     #[error("registry answered {status} to {method} {url}: {detail}")]
@@ -71,12 +75,8 @@ pub enum ImageError {
     Transport { method: &'static str, url: String, detail: String },
     #[error("invalid registry address {address:?}")]
     BadRegistry { address: String },
-    #[error("cannot set up TLS")]
-    Tls { source: rustls::Error },
     #[error("context canceled")]
     Cancelled,
-    #[error("a concurrent download of the same layer failed: {detail}")]
-    SharedDownload { detail: String },
 }
 
 pub type Result<T, E = ImageError> = std::result::Result<T, E>;
@@ -95,9 +95,12 @@ impl ImageError {
         match self {
             ImageError::NoSuchImage { .. }
             | ImageError::NoPlatform { .. }
+            | ImageError::WrongPlatform { .. }
             | ImageError::ManifestUnknown { .. }
+            | ImageError::RepositoryUnknown { .. }
             | ImageError::PullDenied { .. } => Kind::NotFound,
             ImageError::Conflict(_) => Kind::Conflict,
+            ImageError::Unauthorized { .. } => Kind::Unauthorized,
             ImageError::AmbiguousId { .. }
             | ImageError::TagWithDigest
             | ImageError::Tar { .. }
@@ -120,12 +123,8 @@ impl ImageError {
             | ImageError::SizeMismatch { .. }
             | ImageError::TooLarge { .. }
             | ImageError::Malformed { .. }
-            | ImageError::PushDenied { .. }
-            | ImageError::Unauthorized { .. }
             | ImageError::Status { .. }
-            | ImageError::Transport { .. }
-            | ImageError::Tls { .. }
-            | ImageError::SharedDownload { .. } => Kind::Internal,
+            | ImageError::Transport { .. } => Kind::Internal,
         }
     }
 
@@ -135,7 +134,7 @@ impl ImageError {
             ImageError::IndexDamaged { path, .. } => {
                 Some(format!("move {} away and pull the images again", path.display()))
             }
-            ImageError::PullDenied { .. } | ImageError::Unauthorized { .. } | ImageError::PushDenied { .. } => {
+            ImageError::PullDenied { .. } | ImageError::Unauthorized { .. } => {
                 Some("log in with `naru login` and try again".into())
             }
             ImageError::BlobMissing { .. } | ImageError::LayerChanged { .. } => {

@@ -52,6 +52,6 @@ pub use progress::{LayerStep, Progress};
 pub use pull::{PullOptions, PulledImage};
 pub use push::{PushOptions, PushedImage};
 pub use query::{HistoryEntry, Image};
-pub use refs::{Pruned, RemoveOptions, Removed};
+pub use refs::{ImageUser, Pruned, RemoveOptions, Removed};
 pub use registry::auth::{Credentials, Secret};
 pub use store::{Lease, Store, StoreConfig};

@@ -1,25 +1,261 @@
-//! Pull.
-use crate::{progress::ProgressFn, query::Image, registry::auth::Credentials, store::Store};
-use naru_types::{Digest, ImageRef, Result, platform::Platform};
+//! Pull: from a name to an image in the store, each layer in one pass.
+//!
+//! A layer's bytes go through download → sha256 → decompress → sha256 → unpack without touching the disk
+//! in between; both digests are checked before anything becomes visible. All layers are synced with one
+//! syncfs, then layers, image and name enter the index together: a pull that fails leaves nothing.
+
+mod layers;
+
+use crate::build::NewImage;
+use crate::blob::{BLOB_BYTES_MAX, sha256};
+use crate::error::{ImageError, Result};
+use crate::index::ManifestRecord;
+use crate::layer::Staged;
+use crate::progress::{Progress, ProgressFn};
+use crate::query::{Image, parse_config};
+use crate::registry::auth::Credentials;
+use crate::registry::client::{Request, Session, error_of, read_limited, status_error};
+use crate::registry::endpoint;
+use crate::registry::manifest::{self, ACCEPT, Descriptor, Document, Manifest};
+use crate::store::Store;
+use naru_types::image::ImageConfig;
+use naru_types::platform::Platform;
+use naru_types::{Digest, ImageRef};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use ureq::http::{Method, StatusCode};
 
 pub struct PullOptions<'a> {
     pub credentials: Credentials,
+    /// `None`: the store's.
     pub platform: Option<Platform>,
     pub progress: &'a ProgressFn<'a>,
+    /// Set by the caller to stop; looked at several times a second.
     pub cancel: &'a AtomicBool,
 }
 
 #[derive(Clone, Debug)]
 pub struct PulledImage {
     pub image: Image,
+    /// Of the manifest or the manifest list that the name points to.
     pub digest: Digest,
-    /// False: it was there already.
+    /// `false`: the name pointed to this image before.
     pub is_new: bool,
 }
 
+/// A manifest as it was served.
+struct Served {
+    bytes: Vec<u8>,
+    digest: Digest,
+    document: Document,
+}
+
+/// All that has to be known before layers are fetched.
+struct Resolved {
+    digest: Digest,
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    manifest_digest: Digest,
+    config: ImageConfig,
+    config_bytes: Vec<u8>,
+    id: Digest,
+}
+
 impl Store {
-    pub fn pull(&self, _reference: &ImageRef, _options: &PullOptions<'_>) -> Result<PulledImage> {
-        todo!()
+    /// Pulls by tag (`latest` when none is written) or by digest.
+    pub fn pull(&self, reference: &ImageRef, options: &PullOptions<'_>) -> naru_types::Result<PulledImage> {
+        let reference = reference.with_default_tag();
+        let endpoints = endpoint::endpoints(&reference, &self.inner.config, true)?;
+        let mut last = None;
+        for endpoint in &endpoints {
+            let session = Session::open(
+                &self.inner.agents,
+                endpoint,
+                &reference,
+                "pull",
+                &options.credentials,
+                options.cancel,
+            );
+            let session = match session {
+                Ok(session) => session,
+                Err(ImageError::Cancelled) => return Err(ImageError::Cancelled.into()),
+                Err(error) => {
+                    last = Some(error);
+                    continue;
+                }
+            };
+            match self.pull_from(&session, &reference, options) {
+                // What a mirror lacks or spoils, the registry itself may have.
+                Err(error) if endpoint.is_mirror && !matches!(error, ImageError::Cancelled) => last = Some(error),
+                result => return Ok(result?),
+            }
+        }
+        Err(last.unwrap_or(ImageError::BadRegistry { address: reference.domain().to_owned() }).into())
     }
+
+    fn pull_from(
+        &self,
+        session: &Session<'_>,
+        reference: &ImageRef,
+        options: &PullOptions<'_>,
+    ) -> Result<PulledImage> {
+        let tell = options.progress;
+        let shown = reference.digest().map_or_else(|| reference.tag().unwrap_or_default().to_owned(), Digest::to_string);
+        let wanted = reference.digest().map_or_else(|| shown.clone(), Digest::to_string);
+        let served = fetch_manifest(session, reference, &wanted)?;
+        tell(Progress::PullingFrom { tag: shown, repository: reference.path().to_owned() });
+        let resolved = self.resolve_manifest(session, reference, served, options.platform.as_ref())?;
+        let before = self.find(reference);
+        let lease = self.lease();
+        let staged = self.fetch_layers(session, reference, &resolved, options, &lease)?;
+        if !staged.is_empty() {
+            self.sync_content()?;
+        }
+        session.check_cancelled()?;
+        self.record(reference, &resolved, &staged)?;
+        let is_new = before != Some(resolved.id);
+        tell(Progress::Digest(resolved.digest));
+        let name = reference.familiar();
+        tell(Progress::Status(if is_new {
+            format!("Status: Downloaded newer image for {name}")
+        } else {
+            format!("Status: Image is up to date for {name}")
+        }));
+        let image = self.image(&self.index(), &resolved.id)?;
+        Ok(PulledImage { image, digest: resolved.digest, is_new })
+    }
+
+    fn resolve_manifest(
+        &self,
+        session: &Session<'_>,
+        reference: &ImageRef,
+        served: Served,
+        platform: Option<&Platform>,
+    ) -> Result<Resolved> {
+        let wanted = platform.unwrap_or(&self.inner.config.platform);
+        let digest = served.digest;
+        let (manifest, manifest_bytes, manifest_digest) = match served.document {
+            Document::Image(manifest) => (manifest, served.bytes, digest),
+            Document::List(list) => {
+                let chosen = manifest::choose(&list, wanted)?.digest;
+                let served = fetch_manifest(session, reference, &chosen.to_string())?;
+                let Document::Image(manifest) = served.document else {
+                    return Err(ImageError::BadArchive {
+                        what: format!("the manifest list of {} holds another list", reference.familiar()),
+                    });
+                };
+                (manifest, served.bytes, chosen)
+            }
+        };
+        let config_bytes = fetch_blob(session, &manifest.config)?;
+        let id = manifest.config.digest;
+        let config = parse_config(&config_bytes, &id)?;
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(ImageError::BadArchive {
+                what: format!("{} has {layers} layers, but its configuration names {diff_ids}", reference.familiar()),
+            });
+        }
+        let actual = Platform {
+            architecture: config.architecture.clone(),
+            os: config.os.clone(),
+            os_version: None,
+            variant: config.variant.clone(),
+        };
+        if platform.is_some_and(|platform| !actual.runs_on(platform)) {
+            return Err(ImageError::WrongPlatform {
+                name: reference.familiar(),
+                wanted: wanted.to_string(),
+                actual: actual.to_string(),
+            });
+        }
+        Ok(Resolved { digest, manifest, manifest_bytes, manifest_digest, config, config_bytes, id })
+    }
+
+    fn record(&self, reference: &ImageRef, resolved: &Resolved, staged: &[Arc<Staged>]) -> Result<()> {
+        let tags: Vec<ImageRef> = if reference.digest().is_none() { vec![reference.clone()] } else { Vec::new() };
+        let name = format!("{}@{}", reference.repository(), resolved.digest);
+        let new = NewImage {
+            config: &resolved.config_bytes,
+            layers: &resolved.config.rootfs.diff_ids,
+            staged,
+            tags: &tags,
+            repo_digests: &[name],
+            manifest: Some(ManifestRecord {
+                digest: resolved.manifest_digest,
+                media_type: resolved.manifest.media_type.clone(),
+            }),
+            blobs: &[&resolved.manifest_bytes],
+        };
+        self.insert_image(&new).map(drop)
+    }
+}
+
+/// Fetches a manifest by tag or digest; by digest, its content must have that digest.
+fn fetch_manifest(session: &Session<'_>, reference: &ImageRef, wanted: &str) -> Result<Served> {
+    let url = session.url(&format!("manifests/{wanted}"));
+    let mut request = Request::new(Method::GET, &url);
+    request.headers = &[("Accept", ACCEPT)];
+    let mut response = session.send(&request)?;
+    if response.status() != StatusCode::OK {
+        return Err(manifest_error(reference, &url, &mut response));
+    }
+    let name = reference.familiar();
+    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+    let bytes = read_limited(&mut response, BLOB_BYTES_MAX, &format!("the manifest of {name}"))?;
+    let digest = sha256(&bytes);
+    if let Some(expected) = Digest::parse(wanted).ok().filter(|expected| *expected != digest) {
+        let what = format!("manifest verification failed for digest {expected}");
+        return Err(ImageError::DigestMismatch { what, expected, found: digest });
+    }
+    let document = manifest::parse(&bytes, content_type.as_deref(), &name)?;
+    Ok(Served { bytes, digest, document })
+}
+
+/// moby's `distribution/errors.go`, `notFoundError`.
+fn manifest_error(
+    reference: &ImageRef,
+    url: &str,
+    response: &mut ureq::http::Response<ureq::Body>,
+) -> ImageError {
+    let status = response.status();
+    if !matches!(status, StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return status_error("Get", url, response);
+    }
+    let said = error_of(response);
+    let code = said.as_ref().map_or("", |error| error.code.as_str()).to_owned();
+    let denied = || "denied: requested access to the resource is denied".to_owned();
+    let repository = reference.familiar_repository();
+    match (status, code.as_str()) {
+        (StatusCode::NOT_FOUND, "NAME_UNKNOWN") => {
+            ImageError::RepositoryUnknown { repository, detail: said.map_or_else(String::new, |e| e.text()) }
+        }
+        (StatusCode::NOT_FOUND, _) => {
+            let detail = said.map_or_else(|| "manifest unknown: manifest unknown".to_owned(), |e| e.text());
+            ImageError::ManifestUnknown { name: reference.familiar(), detail }
+        }
+        _ => ImageError::PullDenied {
+            repository,
+            detail: said.filter(|e| e.code == "DENIED").map_or_else(denied, |e| e.text()),
+        },
+    }
+}
+
+fn fetch_blob(session: &Session<'_>, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    let what = format!("content {}", descriptor.digest);
+    if descriptor.size > BLOB_BYTES_MAX {
+        return Err(ImageError::TooLarge { what, found: descriptor.size, limit: BLOB_BYTES_MAX });
+    }
+    let url = session.url(&format!("blobs/{}", descriptor.digest));
+    let mut response = session.send(&Request::new(Method::GET, &url))?;
+    if response.status() != StatusCode::OK {
+        return Err(status_error("Get", &url, &mut response));
+    }
+    let bytes = read_limited(&mut response, BLOB_BYTES_MAX, &what)?;
+    let found = sha256(&bytes);
+    if found != descriptor.digest {
+        return Err(ImageError::DigestMismatch { what, expected: descriptor.digest, found });
+    }
+    Ok(bytes)
 }

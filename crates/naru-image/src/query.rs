@@ -1,15 +1,19 @@
-//! Images by name.
+//! Images by name and id, and what is known about them.
+
+use crate::error::{ImageError, Result};
+use crate::index::Index;
 use crate::store::Store;
-use naru_types::{Digest, ImageRef, Result, Timestamp, image::ImageConfig};
+use naru_types::image::ImageConfig;
+use naru_types::{Digest, ImageRef, Timestamp};
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
 pub struct Image {
     pub id: Digest,
     pub config: ImageConfig,
-    /// Familiar, sorted: `nginx:latest`.
+    /// As Docker shows them, sorted: `nginx:latest`.
     pub repo_tags: Vec<String>,
-    /// Familiar, sorted: `nginx@sha256:…`.
+    /// As Docker shows them, sorted: `nginx@sha256:…`.
     pub repo_digests: Vec<String>,
     /// Unpacked bytes of all layers.
     pub size: u64,
@@ -17,9 +21,10 @@ pub struct Image {
     pub last_tagged: Timestamp,
 }
 
-#[derive(Clone, Debug)]
+/// One line of `docker history`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// Of the image for the newest entry, `None` ("<missing>") below.
+    /// The image's for the newest entry, `None` (`<missing>`) below.
     pub id: Option<Digest>,
     pub created: Timestamp,
     pub created_by: String,
@@ -29,37 +34,153 @@ pub struct HistoryEntry {
 }
 
 impl Image {
+    /// Lowest first.
     pub fn layers(&self) -> &[Digest] {
         &self.config.rootfs.diff_ids
     }
+
     pub fn is_dangling(&self) -> bool {
         self.repo_tags.is_empty()
     }
 }
 
 impl Store {
-    pub fn get(&self, _name: &str) -> Result<Image> {
-        todo!()
+    /// By name (`nginx`, `nginx:1`, `nginx@sha256:…`), by id, or by a prefix of an id that fits one image.
+    pub fn get(&self, name: &str) -> naru_types::Result<Image> {
+        let id = self.resolve(name)?;
+        Ok(self.image(&self.index(), &id)?)
     }
-    pub fn get_by_id(&self, _id: &Digest) -> Result<Image> {
-        todo!()
+
+    /// Also finds an image that was removed by force while a container used it.
+    pub fn get_by_id(&self, id: &Digest) -> naru_types::Result<Image> {
+        Ok(self.image(&self.index(), id)?)
     }
-    pub fn find(&self, _reference: &ImageRef) -> Option<Digest> {
-        todo!()
+
+    /// The image that a reference names, if it is here.
+    pub fn find(&self, reference: &ImageRef) -> Option<Digest> {
+        find_in(&self.index(), reference)
     }
-    pub fn list(&self) -> Result<Vec<Image>> {
-        todo!()
+
+    /// All images, newest first.
+    pub fn list(&self) -> naru_types::Result<Vec<Image>> {
+        let index = self.index();
+        let ids = index.images.iter().filter(|(_, record)| !record.is_retired).map(|(id, _)| id);
+        let mut images = ids.map(|id| self.image(&index, id)).collect::<Result<Vec<_>>>()?;
+        images.sort_by(|a, b| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
+        Ok(images)
     }
-    pub fn history(&self, _image: &Image) -> Result<Vec<HistoryEntry>> {
-        todo!()
+
+    pub fn history(&self, image: &Image) -> naru_types::Result<Vec<HistoryEntry>> {
+        let mut layers = image.layers().iter();
+        let mut entries = Vec::with_capacity(image.config.history.len());
+        for step in &image.config.history {
+            let size = match layers.as_slice().first() {
+                Some(layer) if !step.empty_layer => {
+                    layers.next();
+                    self.layer_size(layer)?
+                }
+                _ => 0,
+            };
+            entries.push(HistoryEntry {
+                id: None,
+                created: parse_time(step.created.as_deref()),
+                created_by: step.created_by.clone().unwrap_or_default(),
+                comment: step.comment.clone().unwrap_or_default(),
+                size,
+                tags: Vec::new(),
+            });
+        }
+        entries.reverse();
+        if let Some(newest) = entries.first_mut() {
+            newest.id = Some(image.id);
+            newest.tags.clone_from(&image.repo_tags);
+        }
+        Ok(entries)
     }
-    pub fn layer_dirs(&self, _image: &Image) -> Result<Vec<PathBuf>> {
-        todo!()
+
+    /// The layers' directories, topmost first, as overlayfs wants its lower directories.
+    pub fn layer_dirs(&self, image: &Image) -> naru_types::Result<Vec<PathBuf>> {
+        image.layers().iter().rev().map(|layer| self.layer_dir(layer)).collect()
     }
-    pub fn layer_dir(&self, _diff_id: &Digest) -> Result<PathBuf> {
-        todo!()
+
+    pub fn layer_dir(&self, diff_id: &Digest) -> naru_types::Result<PathBuf> {
+        self.layer_size(diff_id)?;
+        Ok(self.layer_path(diff_id).join("fs"))
     }
-    pub fn layer_size(&self, _diff_id: &Digest) -> Result<u64> {
-        todo!()
+
+    /// Unpacked bytes of one layer.
+    pub fn layer_size(&self, diff_id: &Digest) -> naru_types::Result<u64> {
+        let index = self.index();
+        let layer = index.layers.get(diff_id).ok_or(ImageError::NoSuchLayer { diff_id: *diff_id })?;
+        Ok(layer.size)
     }
+
+    pub(crate) fn resolve(&self, name: &str) -> Result<Digest> {
+        let index = self.index();
+        let listed = |id: &Digest| index.images.get(id).is_some_and(|record| !record.is_retired);
+        let full = Digest::parse(name).ok().or_else(|| Digest::from_hex(name));
+        if let Some(id) = full.filter(listed) {
+            return Ok(id);
+        }
+        let reference = ImageRef::parse(name).ok();
+        if let Some(id) = reference.as_ref().and_then(|reference| find_in(&index, reference)) {
+            return Ok(id);
+        }
+        let prefix = name.strip_prefix("sha256:").unwrap_or(name);
+        let is_hex = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let mut fitting = index.images.keys().filter(|id| is_hex && listed(id) && id.hex().starts_with(prefix));
+        match (fitting.next(), fitting.next()) {
+            (Some(id), None) => Ok(*id),
+            (Some(_), Some(_)) => Err(ImageError::AmbiguousId { prefix: name.to_owned() }),
+            (None, _) => {
+                let shown = reference.map_or_else(|| name.to_owned(), |reference| reference.with_default_tag().familiar());
+                Err(ImageError::NoSuchImage { name: shown })
+            }
+        }
+    }
+
+    pub(crate) fn image(&self, index: &Index, id: &Digest) -> Result<Image> {
+        let missing = || ImageError::NoSuchImage { name: id.to_string() };
+        let record = index.images.get(id).ok_or_else(missing)?;
+        let config = self.read_config(id)?;
+        let size = record.layers.iter().filter_map(|layer| index.layers.get(layer)).map(|layer| layer.size).sum();
+        Ok(Image {
+            id: *id,
+            created: parse_time(config.created.as_deref()),
+            config,
+            repo_tags: familiar(index.tags_of(id)),
+            repo_digests: familiar(index.digests_of(id)),
+            size,
+            last_tagged: record.last_tagged,
+        })
+    }
+
+    pub(crate) fn read_config(&self, id: &Digest) -> Result<ImageConfig> {
+        let bytes = self.read_blob(id)?;
+        parse_config(&bytes, id)
+    }
+}
+
+pub(crate) fn parse_config(bytes: &[u8], id: &Digest) -> Result<ImageConfig> {
+    serde_json::from_slice(bytes)
+        .map_err(|source| ImageError::Malformed { what: format!("the image configuration {id}"), source })
+}
+
+pub(crate) fn find_in(index: &Index, reference: &ImageRef) -> Option<Digest> {
+    if let Some(digest) = reference.digest() {
+        let key = format!("{}@{digest}", reference.repository());
+        return index.digests.get(&key).copied();
+    }
+    index.tags.get(&reference.with_default_tag().to_string()).copied()
+}
+
+fn familiar(names: Vec<String>) -> Vec<String> {
+    let show = |name: String| ImageRef::parse(&name).map_or(name, |parsed| parsed.familiar());
+    let mut shown: Vec<String> = names.into_iter().map(show).collect();
+    shown.sort();
+    shown
+}
+
+fn parse_time(text: Option<&str>) -> Timestamp {
+    text.and_then(Timestamp::parse_rfc3339).unwrap_or(Timestamp::ZERO)
 }

@@ -1,46 +1,250 @@
-//! Tag and remove.
-use crate::{query::Image, store::Store};
-use naru_types::{Digest, ImageRef, Result};
+//! Names of images: giving, taking away, and what is deleted when the last one goes.
+//!
+//! The rules and texts are moby's (`daemon/images/image_delete.go`): a name is untagged; the image goes
+//! when its last name does; by id it goes only when it has at most one name, or by force.
 
+use crate::build::tag_name;
+use crate::error::{ImageError, Result};
+use crate::index::Index;
+use crate::query::{Image, find_in};
+use crate::store::{Store, now};
+use naru_types::id::is_full_id;
+use naru_types::{Digest, ImageRef};
+use std::collections::BTreeSet;
+
+/// What a removal did, in the order in which Docker lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removed {
+    /// A name, as Docker shows it.
     Untagged(String),
+    /// An image, or one of its layers (by chain id, as Docker names them).
     Deleted(Digest),
 }
 
 /// A container's claim on an image, told by the caller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageUser {
-    /// Short container id.
+    /// The container's id.
     pub container: String,
-    pub running: bool,
+    pub is_running: bool,
 }
 
 pub struct RemoveOptions<'a> {
     pub force: bool,
-    /// The containers that use the image.
+    /// The containers made from an image.
     pub users: &'a dyn Fn(&Digest) -> Vec<ImageUser>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     pub removed: Vec<Removed>,
+    /// Unpacked bytes of the deleted layers.
     pub bytes: u64,
 }
 
 impl Store {
-    pub fn tag(&self, _id: &Digest, _target: &ImageRef) -> Result<()> {
-        todo!()
+    /// Gives the image another name; the name is taken from any image that had it.
+    pub fn tag(&self, id: &Digest, target: &ImageRef) -> naru_types::Result<()> {
+        Ok(self.transact(|index| {
+            let name = tag_name(target)?;
+            let missing = || ImageError::NoSuchImage { name: id.to_string() };
+            let record = index.images.get_mut(id).ok_or_else(missing)?;
+            record.last_tagged = now();
+            record.is_retired = false;
+            index.tags.insert(name, *id);
+            Ok(())
+        })?)
     }
-    pub fn remove(&self, _name: &str, _options: &RemoveOptions<'_>) -> Result<Vec<Removed>> {
-        todo!()
+
+    /// `docker rmi`.
+    pub fn remove(&self, name: &str, options: &RemoveOptions<'_>) -> naru_types::Result<Vec<Removed>> {
+        let id = self.resolve(name)?;
+        let users = (options.users)(&id);
+        let leased = self.leased();
+        Ok(self.transact(|index| {
+            let removal = Removal { id, users: &users, force: options.force, leased: &leased };
+            match named(index, name, &id) {
+                Some(key) => removal.by_name(index, name, &key),
+                None => removal.by_id(index),
+            }
+        })?)
     }
-    /// Removes every unused image that `select` accepts.
-    pub fn prune(&self, _select: &dyn Fn(&Image) -> bool, _in_use: &dyn Fn(&Digest) -> bool) -> Result<Pruned> {
-        todo!()
+
+    /// Deletes every image that `select` accepts and `in_use` does not claim, with all its names.
+    pub fn prune(
+        &self,
+        select: &dyn Fn(&Image) -> bool,
+        in_use: &dyn Fn(&Digest) -> bool,
+    ) -> naru_types::Result<Pruned> {
+        let mut victims = self.list()?;
+        victims.retain(|image| select(image) && !in_use(&image.id));
+        let leased = self.leased();
+        Ok(self.transact(|index| {
+            let mut pruned = Pruned::default();
+            for image in &victims {
+                let before = index.layers.clone();
+                let removal = Removal { id: image.id, users: &[], force: true, leased: &leased };
+                pruned.removed.extend(removal.by_id(index)?);
+                let gone = before.iter().filter(|(layer, _)| !index.layers.contains_key(layer));
+                pruned.bytes += gone.map(|(_, layer)| layer.size).sum::<u64>();
+            }
+            Ok(pruned)
+        })?)
     }
-    /// Deletes layers that no image, pin or lease reaches and retired images that nobody uses any more.
-    pub fn collect(&self, _in_use: &dyn Fn(&Digest) -> bool) -> Result<u64> {
-        todo!()
+
+    /// Deletes what was kept for a container only (a removed image that nobody uses any more) and the
+    /// layers that no image, pin or lease reaches. Returns the bytes deleted.
+    pub fn collect(&self, in_use: &dyn Fn(&Digest) -> bool) -> naru_types::Result<u64> {
+        let leased = self.leased();
+        Ok(self.transact(|index| {
+            let retired: Vec<Digest> = index
+                .images
+                .iter()
+                .filter(|(id, record)| record.is_retired && !in_use(id))
+                .map(|(id, _)| *id)
+                .collect();
+            for id in retired {
+                forget_image(index, &id);
+            }
+            let before: u64 = index.layers.values().map(|layer| layer.size).sum();
+            let all: Vec<Digest> = index.layers.keys().copied().collect();
+            index.drop_layers(&all, &leased);
+            Ok(before - index.layers.values().map(|layer| layer.size).sum::<u64>())
+        })?)
     }
+}
+
+/// The key of the name that `text` means, or `None` when it is (a prefix of) the id.
+fn named(index: &Index, text: &str, id: &Digest) -> Option<String> {
+    let reference = ImageRef::parse(text).ok()?;
+    if is_full_id(text) || find_in(index, &reference) != Some(*id) {
+        return None;
+    }
+    Some(match reference.digest() {
+        Some(digest) => format!("{}@{digest}", reference.repository()),
+        None => reference.with_default_tag().to_string(),
+    })
+}
+
+struct Removal<'a> {
+    id: Digest,
+    users: &'a [ImageUser],
+    force: bool,
+    leased: &'a BTreeSet<Digest>,
+}
+
+impl Removal<'_> {
+    fn by_name(&self, index: &mut Index, shown: &str, key: &str) -> Result<Vec<Removed>> {
+        if !self.force && is_single(index, &self.id) {
+            if let Some(user) = self.users.first() {
+                return Err(ImageError::Conflict(format!(
+                    "conflict: unable to remove repository reference {shown:?} (must force) - container {} is using its referenced image {}",
+                    short(&user.container),
+                    self.id.short()
+                )));
+            }
+        }
+        let mut removed = vec![untag(index, key)];
+        let repository = repository_of(key);
+        let has_tag = index.tags_of(&self.id).iter().any(|name| repository_of(name) == repository);
+        if !key.contains('@') && !has_tag {
+            for name in index.digests_of(&self.id) {
+                if repository_of(&name) == repository {
+                    removed.push(untag(index, &name));
+                }
+            }
+        }
+        let names_left = !index.tags_of(&self.id).is_empty() || !index.digests_of(&self.id).is_empty();
+        // A container that runs keeps the nameless image; Docker stays silent about it as well.
+        let keeps_running = self.users.iter().any(|user| user.is_running);
+        if !names_left && !keeps_running {
+            self.delete(index, &mut removed);
+        }
+        Ok(removed)
+    }
+
+    fn by_id(&self, index: &mut Index) -> Result<Vec<Removed>> {
+        if let Some(user) = self.users.iter().find(|user| user.is_running) {
+            return Err(self.conflict("cannot", &format!("image is being used by running container {}", short(&user.container))));
+        }
+        if !self.force {
+            if !is_single(index, &self.id) {
+                return Err(self.conflict("must", "image is referenced in multiple repositories"));
+            }
+            if let Some(user) = self.users.first() {
+                let why = format!("image is being used by stopped container {}", short(&user.container));
+                return Err(self.conflict("must", &why));
+            }
+        }
+        let names = [index.tags_of(&self.id), index.digests_of(&self.id)].concat();
+        let mut removed: Vec<Removed> = names.iter().map(|name| untag(index, name)).collect();
+        self.delete(index, &mut removed);
+        Ok(removed)
+    }
+
+    fn conflict(&self, force: &str, why: &str) -> ImageError {
+        let force = if force == "must" { "must be forced" } else { "cannot be forced" };
+        ImageError::Conflict(format!("conflict: unable to delete {} ({force}) - {why}", self.id.short()))
+    }
+
+    fn delete(&self, index: &mut Index, removed: &mut Vec<Removed>) {
+        removed.push(Removed::Deleted(self.id));
+        if !self.users.is_empty() {
+            if let Some(record) = index.images.get_mut(&self.id) {
+                record.is_retired = true;
+            }
+            return;
+        }
+        let layers = forget_image(index, &self.id);
+        let chains = chain_ids(&layers);
+        index.drop_layers(&layers, self.leased);
+        let gone = layers.iter().zip(chains).rev().filter(|(layer, _)| !index.layers.contains_key(layer));
+        removed.extend(gone.map(|(_, chain)| Removed::Deleted(chain)));
+    }
+}
+
+/// Takes the record out; returns its layers, lowest first.
+fn forget_image(index: &mut Index, id: &Digest) -> Vec<Digest> {
+    let Some(record) = index.images.remove(id) else { return Vec::new() };
+    index.dropped_blobs.push(*id);
+    index.dropped_blobs.extend(record.manifest.map(|manifest| manifest.digest));
+    record.layers
+}
+
+/// At most one tag, and all names within one repository (moby's `isSingleReference`).
+fn is_single(index: &Index, id: &Digest) -> bool {
+    let (tags, digests) = (index.tags_of(id), index.digests_of(id));
+    let repositories: BTreeSet<&str> = tags.iter().chain(&digests).map(|name| repository_of(name)).collect();
+    tags.len() <= 1 && repositories.len() <= 1
+}
+
+fn untag(index: &mut Index, key: &str) -> Removed {
+    index.tags.remove(key);
+    index.digests.remove(key);
+    Removed::Untagged(ImageRef::parse(key).map_or_else(|_| key.to_owned(), |name| name.familiar()))
+}
+
+/// `docker.io/library/nginx` of `docker.io/library/nginx:latest` and of `…nginx@sha256:…`.
+fn repository_of(key: &str) -> &str {
+    let name = key.split_once('@').map_or(key, |(name, _)| name);
+    let slash = name.rfind('/').unwrap_or(0);
+    name[slash..].rfind(':').map_or(name, |colon| &name[..slash + colon])
+}
+
+fn short(container: &str) -> &str {
+    container.get(..12).unwrap_or(container)
+}
+
+/// OCI image-spec, config.md, "Layer ChainID".
+fn chain_ids(layers: &[Digest]) -> Vec<Digest> {
+    let mut chain: Option<Digest> = None;
+    let mut next = |layer: &Digest| {
+        let id = match chain {
+            None => *layer,
+            Some(parent) => crate::blob::sha256(format!("{parent} {layer}").as_bytes()),
+        };
+        chain = Some(id);
+        id
+    };
+    layers.iter().map(&mut next).collect()
 }

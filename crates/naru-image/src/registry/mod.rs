@@ -1,2 +1,10 @@
-//! Registry.
+//! Talking to registries (OCI distribution-spec, Docker Registry HTTP API V2).
+//!
+//! [`client`] opens a [`client::Session`] with one registry for one repository, [`auth`] gets past its
+//! door, [`manifest`] reads what it serves, [`download`] reads a blob through dropped connections.
+
 pub mod auth;
+pub(crate) mod client;
+pub(crate) mod download;
+pub(crate) mod endpoint;
+pub(crate) mod manifest;

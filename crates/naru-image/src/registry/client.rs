@@ -1,0 +1,413 @@
+//! A session with one registry about one repository: requests with authentication, retries with
+//! back-off, and errors in dockerd's words.
+
+use super::auth::{self, Challenge, Credentials, TokenAnswer};
+use super::endpoint::Endpoint;
+use crate::error::{ImageError, Result};
+use crate::store::{StoreConfig, locked};
+use naru_types::ImageRef;
+use serde::Deserialize;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use ureq::http::{self, Method, Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body, SendBody};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest silence within a body.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Tries of one request that failed on the way or was put off (429, 503).
+pub const ATTEMPTS_MAX: u32 = 5;
+const BACKOFF_FIRST_MS: u64 = 250;
+/// Longest wait that a `Retry-After` may ask for, in seconds.
+const RETRY_AFTER_SECS_MAX: u64 = 60;
+/// Longest error body that is read, in bytes.
+const ERROR_BYTES_MAX: u64 = 64 * 1024;
+/// Steps in which a wait looks at the cancel flag, in milliseconds.
+const CANCEL_POLL_MS: u64 = 50;
+
+/// HTTP clients of the store, made when first needed: reading the system's certificates takes time.
+pub struct Agents {
+    ca_files: Vec<PathBuf>,
+    verified: OnceLock<Agent>,
+    unverified: OnceLock<Agent>,
+}
+
+impl Agents {
+    pub fn new(config: &StoreConfig) -> Result<Self> {
+        Ok(Self { ca_files: config.ca_files.clone(), verified: OnceLock::new(), unverified: OnceLock::new() })
+    }
+
+    fn agent(&self, verify: bool) -> Result<&Agent> {
+        let cell = if verify { &self.verified } else { &self.unverified };
+        if let Some(agent) = cell.get() {
+            return Ok(agent);
+        }
+        let agent = self.build(verify)?;
+        Ok(cell.get_or_init(|| agent))
+    }
+
+    fn build(&self, verify: bool) -> Result<Agent> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+        if verify {
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(self.certificates()?)));
+        } else {
+            tls = tls.disable_verification(true);
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .tls_config(tls.build())
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_per_read(Some(READ_TIMEOUT))
+            .user_agent(concat!("naru/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(config.new_agent())
+    }
+
+    fn certificates(&self) -> Result<Vec<Certificate<'static>>> {
+        let native = rustls_native_certs::load_native_certs();
+        let mut found: Vec<Certificate<'static>> =
+            native.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+        for path in &self.ca_files {
+            let pem = std::fs::read(path).map_err(ImageError::io("read the certificates of", path))?;
+            for item in ureq::tls::parse_pem(&pem) {
+                let item = item.map_err(|error| ImageError::Io {
+                    step: "read the certificates of",
+                    path: path.clone(),
+                    source: io::Error::other(error),
+                })?;
+                if let PemItem::Certificate(certificate) = item {
+                    found.push(certificate);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What a request carries.
+pub enum Payload<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// Read anew for each try; a finished read reports its bytes.
+    File { path: &'a std::path::Path, size: u64, progress: &'a (dyn Fn(u64) + Sync) },
+}
+
+pub struct Request<'a> {
+    pub method: Method,
+    pub url: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+    pub payload: Payload<'a>,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(method: Method, url: &'a str) -> Self {
+        Self { method, url, headers: &[], payload: Payload::None }
+    }
+}
+
+pub struct Session<'a> {
+    agent: &'a Agent,
+    pub base: String,
+    reference: &'a ImageRef,
+    actions: &'static str,
+    credentials: &'a Credentials,
+    authorization: Mutex<Option<String>>,
+    pub cancel: &'a AtomicBool,
+}
+
+impl<'a> Session<'a> {
+    /// Asks `/v2/` whether a registry answers there, and gets past its door.
+    pub fn open(
+        agents: &'a Agents,
+        endpoint: &Endpoint,
+        reference: &'a ImageRef,
+        actions: &'static str,
+        credentials: &'a Credentials,
+        cancel: &'a AtomicBool,
+    ) -> Result<Self> {
+        // A mirror is another party than the one that the credentials are for.
+        const NOBODY: &Credentials = &Credentials::Anonymous;
+        let session = Self {
+            agent: agents.agent(endpoint.verify)?,
+            base: endpoint.base.clone(),
+            reference,
+            actions,
+            credentials: if endpoint.is_mirror { NOBODY } else { credentials },
+            authorization: Mutex::new(match credentials {
+                Credentials::RegistryToken(token) if !endpoint.is_mirror => Some(format!("Bearer {}", token.reveal())),
+                _ => None,
+            }),
+            cancel,
+        };
+        let url = format!("{}/v2/", session.base);
+        let response = session.once(&Request::new(Method::GET, &url))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            session.authenticate(&response, &url, "Get")?;
+        }
+        Ok(session)
+    }
+
+    /// `<base>/v2/<repository>/<rest>`
+    pub fn url(&self, rest: &str) -> String {
+        format!("{}/v2/{}/{rest}", self.base, self.reference.path())
+    }
+
+    pub fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) { Err(ImageError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Sends, again where that may help; the answer is not a 401, 429 or 5xx of passing trouble.
+    pub fn send(&self, request: &Request<'_>) -> Result<Response<Body>> {
+        let mut authenticated = false;
+        let mut attempt = 1;
+        loop {
+            self.check_cancelled()?;
+            let result = self.once(request);
+            let wait = match &result {
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authenticated => {
+                    authenticated = true;
+                    self.authenticate(response, request.url, title(&request.method))?;
+                    continue;
+                }
+                Ok(response) if is_passing(response.status()) => retry_after(response),
+                Ok(_) => return result,
+                Err(ImageError::Transport { .. }) => None,
+                Err(_) => return result,
+            };
+            if attempt == ATTEMPTS_MAX {
+                return result;
+            }
+            self.sleep(wait.unwrap_or_else(|| backoff(attempt)))?;
+            attempt += 1;
+        }
+    }
+
+    fn once(&self, request: &Request<'_>) -> Result<Response<Body>> {
+        let failed = |error: ureq::Error| transport_error(&request.method, request.url, &error);
+        let mut builder = http::Request::builder().method(request.method.clone()).uri(request.url);
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
+        // A URL from the registry may lead to another host, which the token isn't for.
+        if request.url.starts_with(&self.base)
+            && let Some(value) = &*locked(&self.authorization)
+        {
+            builder = builder.header("Authorization", value);
+        }
+        let bad = |error: http::Error| failed(ureq::Error::Http(error));
+        match &request.payload {
+            Payload::None => self.agent.run(builder.body(()).map_err(bad)?).map_err(failed),
+            Payload::Bytes(bytes) => self.agent.run(builder.body(*bytes).map_err(bad)?).map_err(failed),
+            Payload::File { path, size, progress } => {
+                let file = std::fs::File::open(path).map_err(ImageError::io("open", *path))?;
+                let mut body = Counted { inner: file, done: 0, progress: *progress, cancel: self.cancel };
+                let builder = builder.header("Content-Length", *size);
+                self.agent.run(builder.body(SendBody::from_reader(&mut body)).map_err(bad)?).map_err(failed)
+            }
+        }
+    }
+
+    /// Sleeps in short steps; a cancellation ends it.
+    pub fn sleep(&self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        loop {
+            self.check_cancelled()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(Duration::from_millis(CANCEL_POLL_MS)));
+        }
+    }
+
+    fn authenticate(&self, response: &Response<Body>, url: &str, method: &'static str) -> Result<()> {
+        let denied = |detail: &str| ImageError::Unauthorized { method, url: url.to_owned(), detail: detail.to_owned() };
+        let headers = response.headers().get_all("www-authenticate");
+        let challenge = headers.iter().filter_map(|value| value.to_str().ok()).find_map(auth::parse_challenge);
+        let value = match challenge {
+            None => return Err(denied("authentication required")),
+            Some(Challenge::Basic) => {
+                let basic = self.credentials.basic().ok_or_else(|| denied("no basic auth credentials"))?;
+                if locked(&self.authorization).as_deref() == Some(&basic) {
+                    return Err(denied("unauthorized: authentication required"));
+                }
+                basic
+            }
+            Some(Challenge::Bearer { realm, service, scope }) => {
+                format!("Bearer {}", self.token(&realm, service.as_deref(), scope)?)
+            }
+        };
+        *locked(&self.authorization) = Some(value);
+        Ok(())
+    }
+
+    fn token(&self, realm: &str, service: Option<&str>, scope: Option<String>) -> Result<String> {
+        let scope = scope.unwrap_or_else(|| format!("repository:{}:{}", self.reference.path(), self.actions));
+        let service = service.unwrap_or_default();
+        let (scope, service) = (auth::query_value(&scope), auth::query_value(service));
+        let (method, url, form) = match self.credentials {
+            Credentials::IdentityToken(token) => {
+                let token = auth::query_value(token.reveal());
+                let form = format!(
+                    "grant_type=refresh_token&service={service}&scope={scope}&client_id=naru&refresh_token={token}"
+                );
+                (Method::POST, realm.to_owned(), form)
+            }
+            Credentials::Anonymous | Credentials::Password { .. } | Credentials::RegistryToken(_) => {
+                let join = if realm.contains('?') { '&' } else { '?' };
+                (Method::GET, format!("{realm}{join}service={service}&scope={scope}"), String::new())
+            }
+        };
+        let failed = |error: ureq::Error| transport_error(&method, &url, &error);
+        let bad = |error: http::Error| failed(ureq::Error::Http(error));
+        let mut builder = http::Request::builder().method(method.clone()).uri(&url);
+        let mut response = if method == Method::POST {
+            builder = builder.header("Content-Type", "application/x-www-form-urlencoded");
+            self.agent.run(builder.body(form.as_bytes()).map_err(bad)?).map_err(failed)?
+        } else {
+            if let Some(basic) = self.credentials.basic() {
+                builder = builder.header("Authorization", basic);
+            }
+            self.agent.run(builder.body(()).map_err(bad)?).map_err(failed)?
+        };
+        if !response.status().is_success() {
+            let detail = error_of(&mut response).map_or_else(|| "incorrect username or password".to_owned(), |e| e.text());
+            return Err(ImageError::Unauthorized { method: title(&method), url: realm.to_owned(), detail });
+        }
+        let body = read_limited(&mut response, ERROR_BYTES_MAX, "the token answer")?;
+        let answer: TokenAnswer = serde_json::from_slice(&body)
+            .map_err(|source| ImageError::Malformed { what: format!("the token answer of {realm}"), source })?;
+        answer.into_token().ok_or_else(|| ImageError::Unauthorized {
+            method: "Get",
+            url: realm.to_owned(),
+            detail: "the answer holds no token".into(),
+        })
+    }
+}
+
+struct Counted<'a> {
+    inner: std::fs::File,
+    done: u64,
+    progress: &'a (dyn Fn(u64) + Sync),
+    cancel: &'a AtomicBool,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(io::Error::other(ImageError::Cancelled));
+        }
+        let got = self.inner.read(buffer)?;
+        self.done += got as u64;
+        (self.progress)(self.done);
+        Ok(got)
+    }
+}
+
+/// Exponential: 250 ms, 500 ms, 1 s, 2 s.
+pub fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(BACKOFF_FIRST_MS << (attempt - 1).min(6))
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let text = response.headers().get("retry-after")?.to_str().ok()?;
+    let seconds: u64 = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(RETRY_AFTER_SECS_MAX)))
+}
+
+/// Go's spelling of a method in `url.Error`, which dockerd's messages begin with.
+pub fn title(method: &Method) -> &'static str {
+    match *method {
+        Method::HEAD => "Head",
+        Method::POST => "Post",
+        Method::PUT => "Put",
+        Method::PATCH => "Patch",
+        _ => "Get",
+    }
+}
+
+fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> ImageError {
+    let address = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let detail = match error {
+        ureq::Error::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<ImageError>()) => {
+            return ImageError::Cancelled;
+        }
+        ureq::Error::Io(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
+            format!("dial tcp {address}: connect: connection refused")
+        }
+        ureq::Error::ConnectionFailed => format!("dial tcp {address}: connect: connection failed"),
+        ureq::Error::HostNotFound => format!("dial tcp: lookup {address}: no such host"),
+        other => other.to_string(),
+    };
+    ImageError::Transport { method: title(method), url: url.to_owned(), detail }
+}
+
+/// One error of a registry's answer (distribution-spec, "Error Codes").
+#[derive(Debug, Deserialize)]
+pub struct RegistryError {
+    #[serde(default)]
+    pub code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl RegistryError {
+    /// As distribution's Go client prints it: `manifest unknown: manifest unknown`.
+    pub fn text(&self) -> String {
+        let code = self.code.to_ascii_lowercase().replace('_', " ");
+        if self.message.is_empty() { code } else { format!("{code}: {}", self.message) }
+    }
+}
+
+#[derive(Deserialize)]
+struct RegistryErrors {
+    errors: Vec<RegistryError>,
+}
+
+pub fn error_of(response: &mut Response<Body>) -> Option<RegistryError> {
+    let body = read_limited(response, ERROR_BYTES_MAX, "the error").ok()?;
+    serde_json::from_slice::<RegistryErrors>(&body).ok()?.errors.into_iter().next()
+}
+
+/// The error for an answer that has no better meaning.
+pub fn status_error(method: &'static str, url: &str, response: &mut Response<Body>) -> ImageError {
+    let status = response.status();
+    let said = error_of(response);
+    let detail = said.map_or_else(|| status.canonical_reason().unwrap_or("").to_owned(), |error| error.text());
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => ImageError::TooManyRequests { detail },
+        StatusCode::UNAUTHORIZED => ImageError::Unauthorized { method, url: url.to_owned(), detail },
+        _ => ImageError::Status { method, url: url.to_owned(), status: status.as_u16(), detail },
+    }
+}
+
+pub fn read_limited(response: &mut Response<Body>, limit: u64, what: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
+    reader.read_to_end(&mut bytes).map_err(|source| ImageError::Transport {
+        method: "Get",
+        url: what.to_owned(),
+        detail: source.to_string(),
+    })?;
+    if bytes.len() as u64 > limit {
+        return Err(ImageError::TooLarge { what: what.to_owned(), found: bytes.len() as u64, limit });
+    }
+    Ok(bytes)
+}

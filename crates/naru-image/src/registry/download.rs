@@ -1,0 +1,105 @@
+//! Reads one blob to its end through dropped connections: what is missing is asked for by range
+//! (RFC 9110, "Range"), so the digest over the stream goes on where it was.
+
+use super::client::{ATTEMPTS_MAX, Request, Session, backoff, status_error};
+use crate::error::{ImageError, Result};
+use std::io::{self, Read};
+use std::time::Duration;
+use ureq::http::{Method, StatusCode};
+
+pub struct Download<'a> {
+    session: &'a Session<'a>,
+    url: String,
+    size: u64,
+    done: u64,
+    body: Option<Box<dyn Read + Send>>,
+    failures: u32,
+    /// Called with the bytes so far.
+    progress: &'a (dyn Fn(DownloadEvent) + Sync),
+}
+
+pub enum DownloadEvent {
+    Bytes(u64),
+    Retry(Duration),
+}
+
+impl<'a> Download<'a> {
+    /// `size` is what the manifest announced; not a byte more is read.
+    pub fn new(
+        session: &'a Session<'a>,
+        digest: &naru_types::Digest,
+        size: u64,
+        progress: &'a (dyn Fn(DownloadEvent) + Sync),
+    ) -> Self {
+        let url = session.url(&format!("blobs/{digest}"));
+        Self { session, url, size, done: 0, body: None, failures: 0, progress }
+    }
+
+    fn open(&mut self) -> Result<Box<dyn Read + Send>> {
+        let range = format!("bytes={}-", self.done);
+        let headers = [("Range", range.as_str())];
+        let mut request = Request::new(Method::GET, &self.url);
+        if self.done > 0 {
+            request.headers = &headers;
+        }
+        let mut response = self.session.send(&request)?;
+        let skip = match response.status() {
+            StatusCode::PARTIAL_CONTENT if self.done > 0 => 0,
+            // A server without ranges begins again; what is known is read over.
+            StatusCode::OK => self.done,
+            _ => return Err(status_error("Get", &self.url, &mut response)),
+        };
+        let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
+        if skipped.ok() != Some(skip) {
+            return Err(self.dropped("the connection broke while it was resumed"));
+        }
+        Ok(Box::new(body))
+    }
+
+    fn dropped(&self, why: &str) -> ImageError {
+        ImageError::Transport { method: "Get", url: self.url.clone(), detail: why.to_owned() }
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.session.check_cancelled()?;
+        let mut body = match self.body.take() {
+            Some(body) => body,
+            None => self.open()?,
+        };
+        let want = buffer.len().min(usize::try_from(self.size - self.done).unwrap_or(usize::MAX));
+        match body.read(&mut buffer[..want]) {
+            Ok(0) => Err(self.dropped(&format!("unexpected EOF after {} of {} bytes", self.done, self.size))),
+            Ok(got) => {
+                self.body = Some(body);
+                Ok(got)
+            }
+            Err(error) => Err(self.dropped(&error.to_string())),
+        }
+    }
+}
+
+impl Read for Download<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.done == self.size || buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.read_some(buffer) {
+                Ok(got) => {
+                    self.done += got as u64;
+                    self.failures = 0;
+                    (self.progress)(DownloadEvent::Bytes(self.done));
+                    return Ok(got);
+                }
+                Err(ImageError::Transport { .. }) if self.failures + 1 < ATTEMPTS_MAX => {
+                    self.failures += 1;
+                    let wait = backoff(self.failures);
+                    (self.progress)(DownloadEvent::Retry(wait));
+                    self.session.sleep(wait).map_err(io::Error::other)?;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Reads an archive entry by entry from a stream.
+//!
+//! With [`Reader::recording`] every byte that is not the content of a plain file is kept for the caller
+//! ([`Reader::take_raw`]), so that the exact archive can be put together again later (`split`).
+
+use super::header::{self, Block, field};
+use super::pax::Extension;
+use super::sparse::{self, SparseMap};
+use super::{
+    BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, Entry, EntryKind, PATH_BYTES_MAX, TRAILING_BYTES_MAX, padding,
+};
+use crate::error::{ImageError, Result};
+use std::io::{self, Read};
+
+pub struct Reader<R> {
+    inner: R,
+    /// Stored bytes of the current entry not read yet, and the padding behind them.
+    remaining: u64,
+    padding: usize,
+    sparse: Option<SparsePosition>,
+    global: Extension,
+    entries: u64,
+    raw: Option<Vec<u8>>,
+    ended: bool,
+}
+
+struct SparsePosition {
+    map: SparseMap,
+    position: u64,
+}
+
+impl<R: Read> Reader<R> {
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            remaining: 0,
+            padding: 0,
+            sparse: None,
+            global: Extension::default(),
+            entries: 0,
+            raw: None,
+            ended: false,
+        }
+    }
+
+    /// A reader that keeps all bytes besides plain files' content.
+    pub fn recording(inner: R) -> Self {
+        Self { raw: Some(Vec::new()), ..Self::new(inner) }
+    }
+
+    /// What was recorded since the last call.
+    pub fn take_raw(&mut self) -> Vec<u8> {
+        self.raw.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether the current entry is sparse: its stored content is recorded with the headers.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
+    }
+
+    /// The run at the present position of a sparse file: bytes left in it, and whether they are stored.
+    pub fn sparse_run(&self) -> Option<(u64, bool)> {
+        self.sparse.as_ref().map(|sparse| sparse.map.run_at(sparse.position))
+    }
+
+    /// Steps over a hole of a sparse file without reading its zeros.
+    pub fn skip_hole(&mut self) {
+        if let Some(sparse) = &mut self.sparse
+            && let (len, false) = sparse.map.run_at(sparse.position)
+        {
+            sparse.position += len;
+        }
+    }
+
+    /// The next entry, `None` at the end; what was left of the one before is skipped. At the end the
+    /// stream is read out, so that a digest over it covers all of it.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+        self.skip_rest()?;
+        if self.ended {
+            return Ok(None);
+        }
+        let mut extension = self.global.clone();
+        extension.is_local = false;
+        loop {
+            let Some(block) = self.read_header()? else {
+                self.ended = true;
+                if extension.is_local {
+                    return Err(ImageError::tar("the archive ends after an extension header", None));
+                }
+                return Ok(None);
+            };
+            match block[field::TYPE] {
+                header::TYPE_PAX => {
+                    if std::mem::replace(&mut extension.is_local, true) {
+                        return Err(ImageError::tar("two pax headers for one entry", None));
+                    }
+                    let data = self.read_extension(&block)?;
+                    extension.read(&data)?;
+                }
+                header::TYPE_PAX_GLOBAL => {
+                    let data = self.read_extension(&block)?;
+                    self.global.read(&data)?;
+                    extension.read(&data)?;
+                }
+                header::TYPE_GNU_LONG_NAME => {
+                    let name = self.read_long_name(&block)?;
+                    extension.path.get_or_insert(name);
+                }
+                header::TYPE_GNU_LONG_LINK => {
+                    let name = self.read_long_name(&block)?;
+                    extension.link.get_or_insert(name);
+                }
+                _ => return self.finish_entry(&block, extension).map(Some),
+            }
+        }
+    }
+
+    /// The next header block, or `None` at the end of the archive (two zero blocks, or the end of the
+    /// stream at a block border, which GNU tar and Go take for one too).
+    fn read_header(&mut self) -> Result<Option<Block>> {
+        let mut block: Block = [0; BLOCK_BYTES];
+        if !self.read_block(&mut block)? {
+            return Ok(None);
+        }
+        if block.iter().all(|b| *b == 0) {
+            let is_end = !self.read_block(&mut block)? || block.iter().all(|b| *b == 0);
+            if !is_end {
+                return Err(ImageError::tar("a lone zero block inside of the archive", None));
+            }
+            self.drain()?;
+            return Ok(None);
+        }
+        if !header::checksum_fits(&block) {
+            return Err(ImageError::tar("wrong header checksum: not a tar archive, or a damaged one", None));
+        }
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX {
+            return Err(ImageError::tar(format!("more than {ENTRIES_MAX} entries"), None));
+        }
+        Ok(Some(block))
+    }
+
+    fn read_extension(&mut self, block: &Block) -> Result<Vec<u8>> {
+        let size = header::number(block, field::SIZE).and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| ImageError::tar("bad size of an extension header", None))?;
+        if size > EXTENSION_BYTES_MAX {
+            return Err(ImageError::tar(
+                format!("extension header of {size} bytes; the limit is {EXTENSION_BYTES_MAX}"),
+                None,
+            ));
+        }
+        let mut data = vec![0; size as usize + padding(size)];
+        self.read_exact_raw(&mut data)?;
+        data.truncate(size as usize);
+        Ok(data)
+    }
+
+    fn read_long_name(&mut self, block: &Block) -> Result<Vec<u8>> {
+        let mut name = self.read_extension(block)?;
+        let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
+        name.truncate(end);
+        Ok(name)
+    }
+
+    fn finish_entry(&mut self, block: &Block, extension: Extension) -> Result<Entry> {
+        let mut entry = base_entry(block, &extension)?;
+        let name = entry.path.clone();
+        let invalid = |what: &str| ImageError::tar(what, Some(&name));
+        let stored = match extension.size {
+            Some(size) => size,
+            None => header::number(block, field::SIZE)
+                .and_then(|size| u64::try_from(size).ok())
+                .ok_or_else(|| invalid("bad size"))?,
+        };
+        // Only files have content; a size on anything else is not followed by data (as Go reads it).
+        let is_file = entry.kind == EntryKind::File;
+        self.remaining = if is_file { stored } else { 0 };
+        self.padding = padding(self.remaining);
+        if block[field::TYPE] == header::TYPE_GNU_SPARSE {
+            let map = self.read_old_sparse(block)?;
+            self.start_sparse(map, &name)?;
+        } else if let (true, Some(major)) = (is_file, extension.sparse.major) {
+            if (major, extension.sparse.minor) != (1, Some(0)) {
+                return Err(invalid("unknown sparse format"));
+            }
+            let real_size = extension.sparse.real_size.ok_or_else(|| invalid("sparse file without its size"))?;
+            entry.path.clone_from(extension.sparse.name.as_ref().unwrap_or(&name));
+            let map = self.read_pax_sparse(real_size)?;
+            self.start_sparse(map, &name)?;
+        } else if extension.sparse.has_inline_map {
+            return Err(invalid("sparse format 0.x is not supported; write it with --sparse-version=1.0"));
+        }
+        entry.size = self.sparse.as_ref().map_or(self.remaining, |sparse| sparse.map.real_size);
+        Ok(entry)
+    }
+
+    fn start_sparse(&mut self, map: SparseMap, name: &[u8]) -> Result<()> {
+        if map.stored_bytes() != self.remaining {
+            return Err(ImageError::tar("sparse map and size disagree", Some(name)));
+        }
+        self.sparse = Some(SparsePosition { map, position: 0 });
+        Ok(())
+    }
+
+    /// GNU tar's `struct oldgnu_header`: four pairs at 386, a flag at 482, the real size at 483; then
+    /// blocks of 21 pairs with their flag at 504.
+    fn read_old_sparse(&mut self, block: &Block) -> Result<SparseMap> {
+        let real_size = header::parse_number(&block[483..495]).and_then(|size| u64::try_from(size).ok());
+        let real_size = real_size.ok_or_else(|| ImageError::tar("bad size of a sparse file", None))?;
+        let mut map = SparseMap { pieces: Vec::new(), real_size };
+        sparse::read_old_pairs(block, 386, 4, &mut map)?;
+        let mut more = block[482] != 0;
+        while more {
+            let mut next: Block = [0; BLOCK_BYTES];
+            self.read_exact_raw(&mut next)?;
+            sparse::read_old_pairs(&next, 0, 21, &mut map)?;
+            more = next[504] != 0;
+        }
+        Ok(map)
+    }
+
+    /// pax 1.0: decimal lines at the head of the content (count, then offset and length of each piece),
+    /// padded to a block border.
+    fn read_pax_sparse(&mut self, real_size: u64) -> Result<SparseMap> {
+        let bad = || ImageError::tar("bad sparse map", None);
+        let mut map = SparseMap { pieces: Vec::new(), real_size };
+        let mut block: Block = [0; BLOCK_BYTES];
+        let mut at = BLOCK_BYTES;
+        let mut count = None;
+        let mut values = Vec::with_capacity(2);
+        while count.is_none_or(|count| count > 0) {
+            let mut line = Vec::new();
+            loop {
+                if at == BLOCK_BYTES {
+                    self.remaining = self.remaining.checked_sub(BLOCK_BYTES as u64).ok_or_else(bad)?;
+                    self.read_exact_raw(&mut block)?;
+                    at = 0;
+                }
+                at += 1;
+                match block[at - 1] {
+                    b'\n' => break,
+                    digit if line.len() < 20 => line.push(digit),
+                    _ => return Err(bad()),
+                }
+            }
+            let value = super::pax::decimal(&line).ok_or_else(bad)?;
+            let Some(left) = count.as_mut() else {
+                count = Some(value);
+                continue;
+            };
+            values.push(value);
+            if let [offset, len] = values[..] {
+                map.push(offset, len)?;
+                values.clear();
+                *left -= 1;
+            }
+        }
+        Ok(map)
+    }
+
+    fn skip_rest(&mut self) -> Result<()> {
+        self.sparse.take();
+        let mut buffer = [0; 16 * 1024];
+        while self.remaining > 0 {
+            let want = buffer.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+            // Content that nobody read cannot be found in a file later: it is recorded like a header.
+            self.read_exact_raw(&mut buffer[..want])?;
+            self.remaining -= want as u64;
+        }
+        let mut pad = [0; BLOCK_BYTES];
+        let len = std::mem::take(&mut self.padding);
+        self.read_exact_raw(&mut pad[..len])
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        let mut total = 0;
+        loop {
+            let got = self.inner.read(&mut buffer).map_err(|source| ImageError::TarRead { source })?;
+            if got == 0 {
+                return Ok(());
+            }
+            total += got as u64;
+            if total > TRAILING_BYTES_MAX {
+                return Err(ImageError::tar(
+                    format!("more than {TRAILING_BYTES_MAX} bytes after the end of the archive"),
+                    None,
+                ));
+            }
+            if let Some(raw) = &mut self.raw {
+                raw.extend_from_slice(&buffer[..got]);
+            }
+        }
+    }
+
+    /// A whole block, or `false` at the end of the stream; half a block is an error.
+    fn read_block(&mut self, block: &mut Block) -> Result<bool> {
+        let mut filled = 0;
+        while filled < BLOCK_BYTES {
+            match self.inner.read(&mut block[filled..]) {
+                Ok(0) if filled == 0 => return Ok(false),
+                Ok(0) => return Err(ImageError::tar("the archive is cut off", None)),
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ImageError::TarRead { source }),
+            }
+        }
+        if let Some(raw) = &mut self.raw {
+            raw.extend_from_slice(block);
+        }
+        Ok(true)
+    }
+
+    fn read_exact_raw(&mut self, buffer: &mut [u8]) -> Result<()> {
+        self.inner.read_exact(buffer).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => ImageError::tar("the archive is cut off", None),
+            _ => ImageError::TarRead { source },
+        })?;
+        if let Some(raw) = &mut self.raw {
+            raw.extend_from_slice(buffer);
+        }
+        Ok(())
+    }
+}
+
+/// Reads the current entry's content, holes as zeros.
+impl<R: Read> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut want = buffer.len();
+        if let Some(sparse) = &mut self.sparse {
+            let (run, is_stored) = sparse.map.run_at(sparse.position);
+            want = want.min(usize::try_from(run).unwrap_or(usize::MAX));
+            if !is_stored {
+                buffer[..want].fill(0);
+                sparse.position += want as u64;
+                return Ok(want);
+            }
+        }
+        want = want.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
+        }
+        let got = self.inner.read(&mut buffer[..want])?;
+        if got == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off"));
+        }
+        self.remaining -= got as u64;
+        if let Some(sparse) = &mut self.sparse {
+            sparse.position += got as u64;
+            if let Some(raw) = &mut self.raw {
+                raw.extend_from_slice(&buffer[..got]);
+            }
+        }
+        Ok(got)
+    }
+}
+
+fn base_entry(block: &Block, extension: &Extension) -> Result<Entry> {
+    let path = match &extension.path {
+        Some(path) => path.clone(),
+        None => header_path(block),
+    };
+    let invalid = |what: &str| ImageError::tar(what, Some(&path));
+    let kind = match block[field::TYPE] {
+        // Before POSIX a directory was a file whose name ends in a slash.
+        header::TYPE_FILE_V7 if path.ends_with(b"/") => EntryKind::Directory,
+        header::TYPE_FILE | header::TYPE_FILE_V7 | header::TYPE_CONTIGUOUS | header::TYPE_GNU_SPARSE => EntryKind::File,
+        header::TYPE_HARD_LINK => EntryKind::HardLink,
+        header::TYPE_SYMLINK => EntryKind::Symlink,
+        header::TYPE_CHAR => EntryKind::CharDevice,
+        header::TYPE_BLOCK => EntryKind::BlockDevice,
+        header::TYPE_DIRECTORY => EntryKind::Directory,
+        header::TYPE_FIFO => EntryKind::Fifo,
+        other => return Err(invalid(&format!("unknown entry type {:?}", other as char))),
+    };
+    let link = extension.link.clone().unwrap_or_else(|| header::text(block, field::LINK).to_vec());
+    if path.len() > PATH_BYTES_MAX || link.len() > PATH_BYTES_MAX {
+        return Err(invalid("path too long"));
+    }
+    if path.contains(&0) || link.contains(&0) {
+        return Err(invalid("a NUL in a path"));
+    }
+    let id = |which, said: Option<u32>| match said {
+        Some(id) => Ok(id),
+        None => header::number(block, which).and_then(|id| u32::try_from(id).ok()).ok_or_else(|| invalid("bad owner")),
+    };
+    let device = |which| header::number(block, which).and_then(|n| u32::try_from(n).ok());
+    let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+    let mut xattrs = extension.xattrs.clone();
+    xattrs.sort();
+    let mode = header::number(block, field::MODE).ok_or_else(|| invalid("bad mode"))?;
+    let (mtime_secs, mtime_nanos) = match extension.mtime {
+        Some(mtime) => mtime,
+        None => (header::number(block, field::MTIME).ok_or_else(|| invalid("bad time"))?, 0),
+    };
+    Ok(Entry {
+        kind,
+        mode: (mode & 0o7777) as u32,
+        uid: id(field::UID, extension.uid)?,
+        gid: id(field::GID, extension.gid)?,
+        size: 0,
+        mtime_secs,
+        mtime_nanos,
+        link,
+        device: match (is_device, device(field::MAJOR), device(field::MINOR)) {
+            (true, Some(major), Some(minor)) => (major, minor),
+            (true, ..) => return Err(invalid("bad device number")),
+            (false, ..) => (0, 0),
+        },
+        xattrs,
+        path,
+    })
+}
+
+/// The name, with ustar's prefix before it. GNU uses those bytes for other things.
+fn header_path(block: &Block) -> Vec<u8> {
+    let name = header::text(block, field::NAME);
+    let prefix = if header::is_ustar(block) && !header::is_gnu(block) { header::text(block, field::PREFIX) } else { b"" };
+    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+}
