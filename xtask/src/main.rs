@@ -24,7 +24,7 @@ usage: cargo xtask COMMAND
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let result = match command.as_deref() {
-        Some("demo") => demo::run(),
+        Some("demo") => demo::run_demo(),
         Some("test") => test::run(),
         Some("tidy") => tidy::run(),
         Some("images") => setup::ensure().and_then(|()| images::ensure_all().map(drop)),
