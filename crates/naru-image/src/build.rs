@@ -1,7 +1,7 @@
 //! Layers and images that are made here: by the builder, `commit` and `import`.
 
 use crate::error::{ImageError, Result};
-use crate::index::{ImageRecord, ManifestRecord};
+use crate::index::{ImageRecord, Index, ManifestRecord};
 use crate::layer::Staged;
 use crate::query::Image;
 use crate::store::{Lease, Store, now};
@@ -80,37 +80,39 @@ impl Store {
         self.get_by_id(&id)
     }
 
-    /// The one way in for images. The caller has synced staged layers.
+    /// The one way in for a single image. The caller has synced staged layers.
     pub(crate) fn insert_image(&self, new: &NewImage<'_>) -> Result<Digest> {
-        self.transact(|index| {
-            // Inside of the change, so that no removal deletes the content before it is referred to.
-            let id = self.put_blob(new.config)?;
-            for blob in new.blobs {
-                self.put_blob(blob)?;
+        self.transact(|index| self.record_image(index, new))
+    }
+
+    /// Enters an image, inside of [`Store::transact`]: its content cannot be deleted by a removal before
+    /// something refers to it.
+    pub(crate) fn record_image(&self, index: &mut Index, new: &NewImage<'_>) -> Result<Digest> {
+        let id = self.put_blob(new.config)?;
+        for blob in new.blobs {
+            self.put_blob(blob)?;
+        }
+        self.publish(index, new.staged)?;
+        if let Some(missing) = new.layers.iter().find(|layer| !index.layers.contains_key(layer)) {
+            return Err(ImageError::NoSuchLayer { diff_id: *missing });
+        }
+        let record = index.images.entry(id).or_insert_with(|| ImageRecord {
+            layers: new.layers.to_vec(),
+            manifest: None,
+            last_tagged: now(),
+            is_retired: false,
+        });
+        record.is_retired = false;
+        if new.manifest.is_some() {
+            record.manifest.clone_from(&new.manifest);
+        }
+        for tag in new.tags {
+            if index.tags.insert(tag_name(tag)?, id) != Some(id) {
+                record.last_tagged = now();
             }
-            self.publish(index, new.staged)?;
-            if let Some(missing) = new.layers.iter().find(|layer| !index.layers.contains_key(layer)) {
-                return Err(ImageError::NoSuchLayer { diff_id: *missing });
-            }
-            let record = index.images.entry(id).or_insert_with(|| ImageRecord {
-                layers: new.layers.to_vec(),
-                manifest: None,
-                last_tagged: now(),
-                is_retired: false,
-            });
-            record.is_retired = false;
-            if new.manifest.is_some() {
-                record.manifest.clone_from(&new.manifest);
-            }
-            for tag in new.tags {
-                let name = tag_name(tag)?;
-                if index.tags.insert(name, id) != Some(id) {
-                    record.last_tagged = now();
-                }
-            }
-            index.digests.extend(new.repo_digests.iter().map(|name| (name.clone(), id)));
-            Ok(id)
-        })
+        }
+        index.digests.extend(new.repo_digests.iter().map(|name| (name.clone(), id)));
+        Ok(id)
     }
 }
 

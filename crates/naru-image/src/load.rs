@@ -106,20 +106,24 @@ impl<'a> Archive<'a> {
         };
         self.store.sync_content()?;
         let staged: Vec<Arc<Staged>> = staged.into_values().collect();
-        prepared.iter().map(|image| self.insert(image, &staged)).collect()
-    }
-
-    fn insert(&self, image: &Prepared, staged: &[Arc<Staged>]) -> Result<LoadedImage> {
-        let id = self.store.insert_image(&NewImage {
-            config: &image.config,
-            layers: &image.layers,
-            staged,
-            tags: &image.tags,
-            repo_digests: &[],
-            manifest: None,
-            blobs: &[],
-        })?;
-        Ok(LoadedImage { id, tags: image.tags.iter().map(ImageRef::familiar).collect() })
+        self.store.transact(|index| {
+            let insert = |image: &Prepared| {
+                let id = self.store.record_image(
+                    index,
+                    &NewImage {
+                        config: &image.config,
+                        layers: &image.layers,
+                        staged: &staged,
+                        tags: &image.tags,
+                        repo_digests: &[],
+                        manifest: None,
+                        blobs: &[],
+                    },
+                )?;
+                Ok(LoadedImage { id, tags: image.tags.iter().map(ImageRef::familiar).collect() })
+            };
+            prepared.iter().map(insert).collect()
+        })
     }
 
     fn docker_image(

@@ -35,7 +35,7 @@ impl<'a> Download<'a> {
         Self { session, url, size, done: 0, body: None, failures: 0, progress }
     }
 
-    fn open(&mut self) -> Result<Box<dyn Read + Send>> {
+    fn open(&self) -> Result<Box<dyn Read + Send>> {
         let range = format!("bytes={}-", self.done);
         let headers = [("Range", range.as_str())];
         let mut request = Request::new(Method::GET, &self.url);
@@ -65,7 +65,8 @@ impl<'a> Download<'a> {
         self.session.check_cancelled()?;
         let mut body = match self.body.take() {
             Some(body) => body,
-            None => self.open()?,
+            // The session has tried this several times already: its failure is final.
+            None => self.open().inspect_err(|_| self.failures = ATTEMPTS_MAX)?,
         };
         let want = buffer.len().min(usize::try_from(self.size - self.done).unwrap_or(usize::MAX));
         match body.read(&mut buffer[..want]) {
