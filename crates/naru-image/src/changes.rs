@@ -45,7 +45,8 @@ fn walk(
     depth: usize,
     found: &mut Vec<Change>,
 ) -> Result<(), ImageError> {
-    let failed = |errno: Errno| ImageError::Io { step: "compare", path: path.to_owned(), source: errno.into() };
+    let failed =
+        |errno: Errno| ImageError::Io { step: "compare", path: path.to_owned(), source: errno.into() };
     if depth > DEPTH_MAX {
         return Err(failed(Errno::LOOP));
     }
@@ -62,7 +63,8 @@ fn walk(
         let kind = if below.is_there { ChangeKind::Modified } else { ChangeKind::Added };
         found.push(Change { path: child.clone(), kind });
         if tree::file_type(&stat) == FileType::Directory {
-            let dir = tree::open_beneath(upper, OsStr::from_bytes(&name).as_ref(), OFlags::DIRECTORY).map_err(failed)?;
+            let dir = tree::open_beneath(upper, OsStr::from_bytes(&name).as_ref(), OFlags::DIRECTORY)
+                .map_err(failed)?;
             if tree::is_opaque(dir.as_fd()).map_err(failed)? {
                 hidden(dir.as_fd(), &below.directories, &child, found)?;
                 walk(dir.as_fd(), &[], &child, depth + 1, found)?;
@@ -114,7 +116,8 @@ fn hidden(
     path: &Path,
     found: &mut Vec<Change>,
 ) -> Result<(), ImageError> {
-    let failed = |errno: Errno| ImageError::Io { step: "compare", path: path.to_owned(), source: errno.into() };
+    let failed =
+        |errno: Errno| ImageError::Io { step: "compare", path: path.to_owned(), source: errno.into() };
     let mut names = Vec::new();
     for lower in lowers {
         names.extend(tree::names(lower.as_fd()).map_err(failed)?);

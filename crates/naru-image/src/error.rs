@@ -61,7 +61,9 @@ pub enum ImageError {
     WrongPlatform { name: String, wanted: String, actual: String },
     #[error("manifest for {name} not found: {detail}")]
     ManifestUnknown { name: String, detail: String },
-    #[error("pull access denied for {repository}, repository does not exist or may require 'docker login': {detail}")]
+    #[error(
+        "pull access denied for {repository}, repository does not exist or may require 'docker login': {detail}"
+    )]
     PullDenied { repository: String, detail: String },
     #[error("repository {repository} not found: {detail}")]
     RepositoryUnknown { repository: String, detail: String },
@@ -88,7 +90,10 @@ impl ImageError {
     }
 
     pub(crate) fn tar(what: impl Into<String>, entry: Option<&[u8]>) -> Self {
-        ImageError::Tar { what: what.into(), entry: entry.map(|name| String::from_utf8_lossy(name).into_owned()) }
+        ImageError::Tar {
+            what: what.into(),
+            entry: entry.map(|name| String::from_utf8_lossy(name).into_owned()),
+        }
     }
 
     pub fn kind(&self) -> Kind {

@@ -83,7 +83,9 @@ impl Staged {
     /// Renames the layer to where it stays.
     pub fn move_to(&self, path: &Path) -> Result<()> {
         let mut dir = locked(&self.dir);
-        let Some(from) = dir.as_deref() else { return Err(ImageError::NoSuchLayer { diff_id: self.diff_id }) };
+        let Some(from) = dir.as_deref() else {
+            return Err(ImageError::NoSuchLayer { diff_id: self.diff_id });
+        };
         fs::rename(from, path).map_err(ImageError::io("rename to", path))?;
         *dir = None;
         Ok(())
@@ -154,7 +156,8 @@ fn make_root(path: &Path) -> Result<()> {
 
 fn same_device(one: &Path, other: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(ImageError::io("look at", path));
+    let device =
+        |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(ImageError::io("look at", path));
     Ok(device(one)? == device(other)?)
 }
 

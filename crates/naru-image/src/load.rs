@@ -50,7 +50,11 @@ struct ArchiveImage {
 
 impl Store {
     /// Loads all images of an archive (compressed or not); all of them or none become visible.
-    pub fn load(&self, reader: &mut dyn Read, progress: &ProgressFn<'_>) -> naru_types::Result<Vec<LoadedImage>> {
+    pub fn load(
+        &self,
+        reader: &mut dyn Read,
+        progress: &ProgressFn<'_>,
+    ) -> naru_types::Result<Vec<LoadedImage>> {
         let archive = Archive::unpack(self, reader)?;
         Ok(archive.load(progress)?)
     }
@@ -194,7 +198,11 @@ impl<'a> Archive<'a> {
         let layers = parse_config(&config, &id)?.rootfs.diff_ids;
         if layers.len() != files.len() {
             return Err(ImageError::BadArchive {
-                what: format!("image {id} has {} layers, but its configuration names {}", files.len(), layers.len()),
+                what: format!(
+                    "image {id} has {} layers, but its configuration names {}",
+                    files.len(),
+                    layers.len()
+                ),
             });
         }
         for (layer, file) in layers.iter().zip(files) {
@@ -226,7 +234,11 @@ impl<'a> Archive<'a> {
             .map_err(failed)?;
         let file = File::from(fd);
         let is_file = file.metadata().is_ok_and(|found| found.is_file());
-        if is_file { Ok(file) } else { Err(ImageError::BadArchive { what: format!("{name:?} is not a file") }) }
+        if is_file {
+            Ok(file)
+        } else {
+            Err(ImageError::BadArchive { what: format!("{name:?} is not a file") })
+        }
     }
 
     fn size(&self, name: &str) -> Result<u64> {

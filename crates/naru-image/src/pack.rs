@@ -121,7 +121,9 @@ impl Packer<'_> {
                 self.raw(&tar::encode(&entry))?;
                 let dir = tree::open_beneath(parent, OsStr::from_bytes(name).as_ref(), OFlags::DIRECTORY)
                     .map_err(pack_error("open", path))?;
-                if self.whiteouts && tree::is_opaque(dir.as_fd()).map_err(pack_error("read the mark of", path))? {
+                if self.whiteouts
+                    && tree::is_opaque(dir.as_fd()).map_err(pack_error("read the mark of", path))?
+                {
                     self.raw(&tar::encode(&Entry::new([path, b"/.wh..wh..opq"].concat(), EntryKind::File)))?;
                 }
                 self.children(dir.as_fd(), path, depth + 1)
@@ -145,7 +147,13 @@ impl Packer<'_> {
     }
 
     /// The entry for what is there; `None` for a socket, which no archive can hold.
-    fn describe(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8], stat: &Stat) -> Result<Option<Entry>> {
+    fn describe(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<Entry>> {
         let kind = match tree::file_type(stat) {
             FileType::RegularFile => EntryKind::File,
             FileType::Directory => EntryKind::Directory,
@@ -180,30 +188,9 @@ impl Packer<'_> {
             EntryKind::Directory | EntryKind::Fifo | EntryKind::HardLink => {}
         }
         if kind != EntryKind::Symlink {
-            self.attributes(parent, name, &mut entry)?;
+            attributes(parent, name, &mut entry)?;
         }
         Ok(Some(entry))
-    }
-
-    /// Capabilities and `user.*`; labels of the host's security modules do not travel.
-    fn attributes(&self, parent: BorrowedFd<'_>, name: &[u8], entry: &mut Entry) -> Result<()> {
-        let failed = pack_error("read the attributes of", &entry.path);
-        let node = tree::proc_path(parent).join(OsStr::from_bytes(name));
-        let names = match tree::xattr_names(&node) {
-            Ok(names) => names,
-            Err(errno) => return Err(failed(errno)),
-        };
-        if names.iter().any(|name| OVERLAY_ELSEWHERE.iter().any(|known| known.as_bytes() == name)) {
-            return Err(ImageError::Unsupported {
-                what: format!("{:?} is stored elsewhere by overlayfs", String::from_utf8_lossy(&entry.path)),
-                hint: "mount overlays with redirect_dir=off,metacopy=off",
-            });
-        }
-        if !names.is_empty() {
-            entry.xattrs = tree::xattrs(parent, name).map_err(failed)?;
-            entry.xattrs.retain(|(name, _)| name == b"security.capability" || name.starts_with(b"user."));
-        }
-        Ok(())
     }
 
     fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()> {
@@ -234,6 +221,27 @@ impl Packer<'_> {
         }
         self.raw(&[0; tar::BLOCK_BYTES][..tar::padding(entry.size)])
     }
+}
+
+/// Capabilities and `user.*`; labels of the host's security modules do not travel.
+fn attributes(parent: BorrowedFd<'_>, name: &[u8], entry: &mut Entry) -> Result<()> {
+    let failed = pack_error("read the attributes of", &entry.path);
+    let node = tree::proc_path(parent).join(OsStr::from_bytes(name));
+    let names = match tree::xattr_names(&node) {
+        Ok(names) => names,
+        Err(errno) => return Err(failed(errno)),
+    };
+    if names.iter().any(|name| OVERLAY_ELSEWHERE.iter().any(|known| known.as_bytes() == name)) {
+        return Err(ImageError::Unsupported {
+            what: format!("{:?} is stored elsewhere by overlayfs", String::from_utf8_lossy(&entry.path)),
+            hint: "mount overlays with redirect_dir=off,metacopy=off",
+        });
+    }
+    if !names.is_empty() {
+        entry.xattrs = tree::xattrs(parent, name).map_err(failed)?;
+        entry.xattrs.retain(|(name, _)| name == b"security.capability" || name.starts_with(b"user."));
+    }
+    Ok(())
 }
 
 fn pack_error(step: &'static str, path: &[u8]) -> impl Fn(Errno) -> ImageError {

@@ -53,9 +53,10 @@ impl Progress {
         match self {
             Progress::PullingFrom { tag, .. } => Some(tag),
             Progress::Layer { id, .. } => Some(id),
-            Progress::PushRefersTo { .. } | Progress::Digest(_) | Progress::Status(_) | Progress::Pushed { .. } => {
-                None
-            }
+            Progress::PushRefersTo { .. }
+            | Progress::Digest(_)
+            | Progress::Status(_)
+            | Progress::Pushed { .. } => None,
         }
     }
 

@@ -6,15 +6,16 @@
 
 mod layers;
 
-use crate::build::NewImage;
 use crate::blob::{BLOB_BYTES_MAX, sha256};
+use crate::build::NewImage;
 use crate::error::{ImageError, Result};
 use crate::index::ManifestRecord;
 use crate::layer::Staged;
 use crate::progress::{Progress, ProgressFn};
 use crate::query::{Image, parse_config};
+use crate::registry::answer::{error_of, read_limited, status_error};
 use crate::registry::auth::Credentials;
-use crate::registry::client::{Request, Session, error_of, read_limited, status_error};
+use crate::registry::client::{Request, Session};
 use crate::registry::endpoint;
 use crate::registry::manifest::{self, ACCEPT, Descriptor, Document, Manifest};
 use crate::store::Store;
@@ -86,7 +87,9 @@ impl Store {
             };
             match self.pull_from(&session, &reference, options) {
                 // What a mirror lacks or spoils, the registry itself may have.
-                Err(error) if endpoint.is_mirror && !matches!(error, ImageError::Cancelled) => last = Some(error),
+                Err(error) if endpoint.is_mirror && !matches!(error, ImageError::Cancelled) => {
+                    last = Some(error);
+                }
                 result => return Ok(result?),
             }
         }
@@ -100,7 +103,9 @@ impl Store {
         options: &PullOptions<'_>,
     ) -> Result<PulledImage> {
         let tell = options.progress;
-        let shown = reference.digest().map_or_else(|| reference.tag().unwrap_or_default().to_owned(), Digest::to_string);
+        let shown = reference
+            .digest()
+            .map_or_else(|| reference.tag().unwrap_or_default().to_owned(), Digest::to_string);
         let wanted = reference.digest().map_or_else(|| shown.clone(), Digest::to_string);
         let served = fetch_manifest(session, reference, &wanted)?;
         tell(Progress::PullingFrom { tag: shown, repository: reference.path().to_owned() });
@@ -153,7 +158,10 @@ impl Store {
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diff_ids {
             return Err(ImageError::BadArchive {
-                what: format!("{} has {layers} layers, but its configuration names {diff_ids}", reference.familiar()),
+                what: format!(
+                    "{} has {layers} layers, but its configuration names {diff_ids}",
+                    reference.familiar()
+                ),
             });
         }
         let actual = Platform {
@@ -173,7 +181,8 @@ impl Store {
     }
 
     fn record(&self, reference: &ImageRef, resolved: &Resolved, staged: &[Arc<Staged>]) -> Result<()> {
-        let tags: Vec<ImageRef> = if reference.digest().is_none() { vec![reference.clone()] } else { Vec::new() };
+        let tags: Vec<ImageRef> =
+            if reference.digest().is_none() { vec![reference.clone()] } else { Vec::new() };
         let name = format!("{}@{}", reference.repository(), resolved.digest);
         let new = NewImage {
             config: &resolved.config_bytes,

@@ -12,8 +12,9 @@ use crate::build::tag_name;
 use crate::error::{ImageError, Result};
 use crate::index::BlobRecord;
 use crate::progress::{LayerStep, Progress, ProgressFn};
+use crate::registry::answer::status_error;
 use crate::registry::auth::Credentials;
-use crate::registry::client::{Payload, Request, Session, status_error};
+use crate::registry::client::{Payload, Request, Session};
 use crate::registry::endpoint;
 use crate::registry::manifest::{self, Descriptor, Document, Manifest};
 use crate::store::Store;
@@ -42,7 +43,8 @@ impl Store {
         let reference = reference.with_default_tag();
         tag_name(&reference)?;
         let Some(id) = self.find(&reference) else {
-            let what = format!("An image does not exist locally with the tag: {}", reference.familiar_repository());
+            let what =
+                format!("An image does not exist locally with the tag: {}", reference.familiar_repository());
             return Err(naru_types::Error::not_found(what));
         };
         let mut last = None;
@@ -86,7 +88,8 @@ impl Store {
                 _ => None,
             }
         });
-        let is_oci = record.manifest.as_ref().is_some_and(|manifest| manifest.media_type == manifest::OCI_MANIFEST);
+        let is_oci =
+            record.manifest.as_ref().is_some_and(|manifest| manifest.media_type == manifest::OCI_MANIFEST);
         let mut layers = Vec::with_capacity(record.layers.len());
         let mut pushed: BTreeMap<Digest, BlobRecord> = BTreeMap::new();
         for (position, layer) in record.layers.iter().enumerate() {
@@ -95,7 +98,8 @@ impl Store {
                 continue;
             }
             // The form that the original manifest names is tried before any other.
-            let preferred = original.as_ref().and_then(|(_, manifest)| manifest.layers.get(position)).map(|d| d.digest);
+            let preferred =
+                original.as_ref().and_then(|(_, manifest)| manifest.layers.get(position)).map(|d| d.digest);
             let blob = self.push_layer(session, reference, layer, preferred, tell)?;
             layers.push(describe(&blob, is_oci));
             pushed.insert(*layer, blob);
@@ -157,7 +161,12 @@ fn new_manifest(is_oci: bool, id: Digest, size: u64, layers: Vec<Descriptor>) ->
     Ok((bytes, media_type.to_owned()))
 }
 
-fn put_manifest(session: &Session<'_>, reference: &ImageRef, bytes: &[u8], media_type: &str) -> Result<Digest> {
+fn put_manifest(
+    session: &Session<'_>,
+    reference: &ImageRef,
+    bytes: &[u8],
+    media_type: &str,
+) -> Result<Digest> {
     let url = session.url(&format!("manifests/{}", reference.tag().unwrap_or_default()));
     let headers = [("Content-Type", media_type)];
     let mut response = session.send(&Request {

@@ -127,13 +127,16 @@ impl Store {
             return Ok(id);
         }
         let prefix = name.strip_prefix("sha256:").unwrap_or(name);
-        let is_hex = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let mut fitting = index.images.keys().filter(|id| is_hex && listed(id) && id.hex().starts_with(prefix));
+        let is_hex =
+            !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let mut fitting =
+            index.images.keys().filter(|id| is_hex && listed(id) && id.hex().starts_with(prefix));
         match (fitting.next(), fitting.next()) {
             (Some(id), None) => Ok(*id),
             (Some(_), Some(_)) => Err(ImageError::AmbiguousId { prefix: name.to_owned() }),
             (None, _) => {
-                let shown = reference.map_or_else(|| name.to_owned(), |reference| reference.with_default_tag().familiar());
+                let shown = reference
+                    .map_or_else(|| name.to_owned(), |reference| reference.with_default_tag().familiar());
                 Err(ImageError::NoSuchImage { name: shown })
             }
         }
@@ -143,7 +146,8 @@ impl Store {
         let missing = || ImageError::NoSuchImage { name: id.to_string() };
         let record = index.images.get(id).ok_or_else(missing)?;
         let config = self.read_config(id)?;
-        let size = record.layers.iter().filter_map(|layer| index.layers.get(layer)).map(|layer| layer.size).sum();
+        let size =
+            record.layers.iter().filter_map(|layer| index.layers.get(layer)).map(|layer| layer.size).sum();
         Ok(Image {
             id: *id,
             created: parse_time(config.created.as_deref()),

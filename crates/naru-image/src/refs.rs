@@ -60,8 +60,9 @@ impl Store {
     pub fn remove(&self, name: &str, options: &RemoveOptions<'_>) -> naru_types::Result<Vec<Removed>> {
         let id = self.resolve(name)?;
         let users = (options.users)(&id);
-        let leased = self.leased();
         Ok(self.transact(|index| {
+            // Asked for under the writer's lock: a lease taken before is seen, a later one sees the removal.
+            let leased = self.leased();
             let removal = Removal { id, users: &users, force: options.force, leased: &leased };
             match named(index, name, &id) {
                 Some(key) => removal.by_name(index, name, &key),
@@ -78,8 +79,9 @@ impl Store {
     ) -> naru_types::Result<Pruned> {
         let mut victims = self.list()?;
         victims.retain(|image| select(image) && !in_use(&image.id));
-        let leased = self.leased();
         Ok(self.transact(|index| {
+            // Asked for under the writer's lock: a lease taken before is seen, a later one sees the removal.
+            let leased = self.leased();
             let mut pruned = Pruned::default();
             for image in &victims {
                 let before = index.layers.clone();
@@ -95,8 +97,9 @@ impl Store {
     /// Deletes what was kept for a container only (a removed image that nobody uses any more) and the
     /// layers that no image, pin or lease reaches. Returns the bytes deleted.
     pub fn collect(&self, in_use: &dyn Fn(&Digest) -> bool) -> naru_types::Result<u64> {
-        let leased = self.leased();
         Ok(self.transact(|index| {
+            // Asked for under the writer's lock: a lease taken before is seen, a later one sees the removal.
+            let leased = self.leased();
             let retired: Vec<Digest> = index
                 .images
                 .iter()
@@ -135,14 +138,12 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     fn by_name(&self, index: &mut Index, shown: &str, key: &str) -> Result<Vec<Removed>> {
-        if !self.force && is_single(index, &self.id) {
-            if let Some(user) = self.users.first() {
-                return Err(ImageError::Conflict(format!(
-                    "conflict: unable to remove repository reference {shown:?} (must force) - container {} is using its referenced image {}",
-                    short(&user.container),
-                    self.id.short()
-                )));
-            }
+        let must_force = !self.force && is_single(index, &self.id);
+        if let Some(user) = self.users.first().filter(|_| must_force) {
+            let (container, image) = (short(&user.container), self.id.short());
+            return Err(ImageError::Conflict(format!(
+                "conflict: unable to remove repository reference {shown:?} (must force) - container {container} is using its referenced image {image}"
+            )));
         }
         let mut removed = vec![untag(index, key)];
         let repository = repository_of(key);
@@ -165,7 +166,10 @@ impl Removal<'_> {
 
     fn by_id(&self, index: &mut Index) -> Result<Vec<Removed>> {
         if let Some(user) = self.users.iter().find(|user| user.is_running) {
-            return Err(self.conflict("cannot", &format!("image is being used by running container {}", short(&user.container))));
+            return Err(self.conflict(
+                "cannot",
+                &format!("image is being used by running container {}", short(&user.container)),
+            ));
         }
         if !self.force {
             if !is_single(index, &self.id) {

@@ -42,7 +42,9 @@ impl Store {
         let index = self.index();
         for name in names {
             let reference = ImageRef::parse(name).ok();
-            let bare = reference.as_ref().filter(|reference| reference.tag().is_none() && reference.digest().is_none());
+            let bare = reference
+                .as_ref()
+                .filter(|reference| reference.tag().is_none() && reference.digest().is_none());
             let mut found = false;
             for (tag, id) in &index.tags {
                 let parsed = ImageRef::parse(tag).ok();
@@ -55,7 +57,11 @@ impl Store {
             }
             if !found {
                 let id = self.resolve(name)?;
-                add(id, reference.filter(|reference| reference.tag().is_some() && self.find(reference) == Some(id)));
+                add(
+                    id,
+                    reference
+                        .filter(|reference| reference.tag().is_some() && self.find(reference) == Some(id)),
+                );
             }
         }
         Ok(images)
@@ -181,5 +187,6 @@ fn blob_name(digest: &Digest) -> String {
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|source| ImageError::Malformed { what: "the archive's index".into(), source })
+    serde_json::to_vec(value)
+        .map_err(|source| ImageError::Malformed { what: "the archive's index".into(), source })
 }

@@ -140,7 +140,9 @@ pub fn write_tar(layer_dir: &Path, out: &mut dyn Write) -> Result<()> {
 /// Where the content that record `position` calls `path` is now, relative to the layer's directory.
 fn place_of(path: &Path, position: u64, replaced: &[(u64, PathBuf, u32)]) -> PathBuf {
     for (at, prefix, number) in replaced {
-        if *at > position && let Ok(rest) = path.strip_prefix(prefix) {
+        if *at > position
+            && let Ok(rest) = path.strip_prefix(prefix)
+        {
             let moved = Path::new(REPLACED_NAME).join(number.to_string());
             return if rest.as_os_str().is_empty() { moved } else { moved.join(rest) };
         }

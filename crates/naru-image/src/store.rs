@@ -13,10 +13,11 @@
 use crate::error::{ImageError, Result};
 use crate::index::{self, Index};
 use crate::layer::{Flights, Staged};
-use crate::registry::client::Agents;
+use crate::registry::agents::Agents;
 use naru_types::platform::Platform;
 use naru_types::{Digest, Timestamp};
 use rustix::fs::FlockOperation;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -87,6 +88,9 @@ impl Store {
             let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
             made.map_err(ImageError::io("create", dir))?;
         }
+        for dir in [root, &root.join("content"), &root.join("content/blobs")] {
+            index::sync_dir(dir)?;
+        }
         let lock_path = root.join("lock");
         let lock = File::create(&lock_path).map_err(ImageError::io("create", &lock_path))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -94,7 +98,7 @@ impl Store {
         let index = Index::load(root)?;
         let store = Self {
             inner: Arc::new(Inner {
-                agents: Agents::new(&config)?,
+                agents: Agents::new(&config),
                 root: root.to_owned(),
                 blobs,
                 layers,
@@ -129,7 +133,9 @@ impl Store {
             let dropped_blobs = std::mem::take(&mut next.dropped_blobs);
             next.save(&self.inner.root)?;
             *self.inner.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-            dropped_blobs.iter().for_each(|blob| self.remove_blob(blob));
+            for blob in &dropped_blobs {
+                self.remove_blob(blob);
+            }
             for layer in dropped {
                 trash.extend(self.to_trash(&self.layer_path(&layer))?);
             }
@@ -145,13 +151,13 @@ impl Store {
     /// Makes unpacked layers part of the store, inside of [`Store::transact`].
     pub(crate) fn publish(&self, index: &mut Index, staged: &[Arc<Staged>]) -> Result<()> {
         for layer in staged {
-            if !index.layers.contains_key(&layer.diff_id) {
+            if let Entry::Vacant(vacant) = index.layers.entry(layer.diff_id) {
                 let path = self.layer_path(&layer.diff_id);
                 if let Some(stale) = self.to_trash(&path)? {
                     remove_tree(&stale)?;
                 }
                 layer.move_to(&path)?;
-                index.layers.insert(layer.diff_id, layer.record());
+                vacant.insert(layer.record());
             }
             if let Some(blob) = layer.blob() {
                 index.add_blob(&layer.diff_id, &blob);
@@ -269,6 +275,11 @@ impl Lease {
     /// Holds a stored layer; an error when it isn't stored.
     pub fn hold(&self, diff_id: &Digest) -> naru_types::Result<()> {
         Ok(self.hold_inner(diff_id)?)
+    }
+
+    /// Holds all layers of an image, so that a container can be made of it.
+    pub fn hold_image(&self, image: &crate::query::Image) -> naru_types::Result<()> {
+        image.layers().iter().try_for_each(|layer| self.hold(layer))
     }
 
     pub(crate) fn hold_inner(&self, diff_id: &Digest) -> Result<()> {

@@ -134,7 +134,8 @@ impl Unpacker<'_> {
         let result = if self.options.whiteouts == Whiteouts::Overlay && name.starts_with(WHITEOUT_PREFIX) {
             self.whiteout(parent.as_fd(), &parts, entry)
         } else {
-            let place = Place { parent: parent.as_fd(), name: OsStr::from_bytes(name), path: tree::join(&parts) };
+            let place =
+                Place { parent: parent.as_fd(), name: OsStr::from_bytes(name), path: tree::join(&parts) };
             self.create(&place, entry, reader)
         };
         self.parent.get_or_insert((tree::join(parents), parent));
@@ -218,7 +219,8 @@ impl Unpacker<'_> {
         }
         let file = OsStr::from_bytes(target);
         let device = rustix::fs::makedev(0, 0);
-        match rustix::fs::mknodat(parent, file, rustix::fs::FileType::CharacterDevice, Mode::empty(), device) {
+        match rustix::fs::mknodat(parent, file, rustix::fs::FileType::CharacterDevice, Mode::empty(), device)
+        {
             // A whiteout is about lower layers; what this layer has under the name stays. A directory
             // would be merged with the one below, so it is marked.
             Err(Errno::EXIST) => match tree::open_beneath(parent, file.as_ref(), OFlags::DIRECTORY) {

@@ -61,10 +61,16 @@ fn hostile_archives_stay_inside() {
         ("inner ..", vec![directory("a"), file("a/../../escape")]),
         ("symlink parent", vec![linked("a", Symlink, "/tmp"), file("a/escape")]),
         ("relative symlink parent", vec![linked("a", Symlink, "../"), file("a/escape")]),
-        ("swapped directory", vec![directory("a"), file("a/f"), linked("a", Symlink, "/tmp"), file("a/escape")]),
+        (
+            "swapped directory",
+            vec![directory("a"), file("a/f"), linked("a", Symlink, "/tmp"), file("a/escape")],
+        ),
         ("hard link out", vec![linked("a", HardLink, "../../etc/passwd")]),
         ("absolute hard link", vec![linked("a", HardLink, "/etc/passwd")]),
-        ("hard link through a symlink", vec![linked("s", Symlink, "/etc"), linked("a", HardLink, "s/passwd")]),
+        (
+            "hard link through a symlink",
+            vec![linked("s", Symlink, "/etc"), linked("a", HardLink, "s/passwd")],
+        ),
         ("hard link to itself", vec![file("a"), linked("a", HardLink, "a")]),
         ("beneath a file", vec![file("a"), file("a/b")]),
         ("whiteout of nothing", vec![file(".wh.")]),
@@ -172,7 +178,10 @@ fn gnu_tar_archives_in_each_format() {
         let out = TempDir::new().unwrap();
         unpack_into(out.path(), &fs::read(&path).unwrap(), &UnpackOptions::layer()).unwrap();
         assert_eq!(fs::read(out.path().join("sparse")).unwrap(), content, "{format}");
-        assert!(fs::metadata(out.path().join("sparse")).unwrap().blocks() < 1000, "{format}: holes were filled");
+        assert!(
+            fs::metadata(out.path().join("sparse")).unwrap().blocks() < 1000,
+            "{format}: holes were filled"
+        );
         if format == "posix" {
             assert_eq!(tree_digest(out.path()), tree_digest(&tree));
         }
@@ -226,7 +235,10 @@ fn save_and_load_give_the_same_image() {
     let to = store();
     let loaded = to.store.load(&mut &bytes[..], &|_| {}).unwrap();
     assert_eq!(loaded.len(), 1);
-    assert_eq!((loaded[0].id, loaded[0].tags.as_slice()), (image.id, &["team/app:v1".to_owned(), "team/app:v2".into()][..]));
+    assert_eq!(
+        (loaded[0].id, loaded[0].tags.as_slice()),
+        (image.id, &["team/app:v1".to_owned(), "team/app:v2".into()][..])
+    );
     let other = to.store.get("team/app:v2").unwrap();
     assert_eq!(layer_digests(&to.store, &other), layer_digests(&from.store, &image));
     assert_eq!(other.size, image.size);
@@ -246,7 +258,12 @@ fn save_and_load_give_the_same_image() {
 
     // Garbage changes nothing.
     let fourth = store();
-    for bad in [&b"garbage"[..], &archive(&[file("manifest.json")]), &archive(&[file("hello")]), &bytes[..bytes.len() / 2]] {
+    for bad in [
+        &b"garbage"[..],
+        &archive(&[file("manifest.json")]),
+        &archive(&[file("hello")]),
+        &bytes[..bytes.len() / 2],
+    ] {
         assert!(fourth.store.load(&mut &bad[..], &|_| {}).is_err());
     }
     fourth.assert_nothing_left();
@@ -329,7 +346,9 @@ fn removal_follows_docker() {
         )
     );
     let error = test.store.remove(&image.id.short(), &options).unwrap_err();
-    assert!(error.message().ends_with("(must be forced) - image is being used by stopped container cccccccccccc"));
+    assert!(
+        error.message().ends_with("(must be forced) - image is being used by stopped container cccccccccccc")
+    );
     // By force: it is gone from the list, but the container can still find its layers.
     let forced = RemoveOptions { force: true, users: &stopped };
     assert_eq!(test.store.remove("app:2", &forced).unwrap().len(), 2);
@@ -340,7 +359,8 @@ fn removal_follows_docker() {
     test.assert_nothing_left();
 
     let image = make_image(&test, "app:3");
-    let removed = test.store.remove(&image.id.to_string(), &RemoveOptions { force: false, users: &nobody }).unwrap();
+    let removed =
+        test.store.remove(&image.id.to_string(), &RemoveOptions { force: false, users: &nobody }).unwrap();
     assert_eq!(removed[..2], [Removed::Untagged("app:3".into()), Removed::Deleted(image.id)]);
     assert_eq!(removed.len(), 4);
     test.assert_nothing_left();

@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{Proxy, Registry, layer_digests, make_image, pull, pull_telling, push, push_telling, store, store_with};
-use naru_image::{Credentials, PullOptions, Secret, StoreConfig};
+use common::{
+    Proxy, Registry, layer_digests, make_image, pull, pull_telling, push, push_telling, store, store_with,
+};
+use naru_image::{Credentials, PullOptions, PushOptions, Secret, StoreConfig};
 use naru_types::{ImageRef, Kind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,8 @@ fn push_then_pull_gives_the_same_image() {
     let from = store();
     let image = make_image(&from, &name);
     let lines = Mutex::new(Vec::new());
-    let pushed = push_telling(&from.store, &name, &|message| lines.lock().unwrap().push(message.status())).unwrap();
+    let pushed =
+        push_telling(&from.store, &name, &|message| lines.lock().unwrap().push(message.status())).unwrap();
     let lines = lines.into_inner().unwrap();
     assert_eq!(lines[0], format!("The push refers to repository [{}/team/app]", registry.address));
     assert_eq!(lines.iter().filter(|line| *line == "Pushed").count(), 2);
@@ -24,7 +27,8 @@ fn push_then_pull_gives_the_same_image() {
 
     let to = store();
     let lines = Mutex::new(Vec::new());
-    let pulled = pull_telling(&to.store, &name, &|message| lines.lock().unwrap().push(message.status())).unwrap();
+    let pulled =
+        pull_telling(&to.store, &name, &|message| lines.lock().unwrap().push(message.status())).unwrap();
     let lines = lines.into_inner().unwrap();
     assert_eq!((pulled.image.id, pulled.digest, pulled.is_new), (image.id, pushed.digest, true));
     assert_eq!(layer_digests(&to.store, &pulled.image), layer_digests(&from.store, &image));
@@ -38,9 +42,13 @@ fn push_then_pull_gives_the_same_image() {
 
     // Again: nothing to do. By digest: the same image. Pushed back: the manifest is the same.
     let lines = Mutex::new(Vec::new());
-    let again = pull_telling(&to.store, &name, &|message| lines.lock().unwrap().push(message.status())).unwrap();
+    let again =
+        pull_telling(&to.store, &name, &|message| lines.lock().unwrap().push(message.status())).unwrap();
     assert!(!again.is_new);
-    assert_eq!(lines.into_inner().unwrap().last().unwrap(), &format!("Status: Image is up to date for {name}"));
+    assert_eq!(
+        lines.into_inner().unwrap().last().unwrap(),
+        &format!("Status: Image is up to date for {name}")
+    );
     let by_digest = format!("{}/team/app@{}", registry.address, pushed.digest);
     assert_eq!(pull(&to.store, &by_digest).unwrap().image.id, image.id);
     assert_eq!(push(&to.store, &name).unwrap().digest, pushed.digest);
@@ -118,7 +126,10 @@ fn a_corrupted_blob_is_refused() {
     registry.corrupt_largest_blob();
     let to = store();
     let error = pull(&to.store, &name).unwrap_err();
-    assert!(error.message().starts_with("filesystem layer verification failed for digest sha256:"), "{error}");
+    assert!(
+        error.message().starts_with("filesystem layer verification failed for digest sha256:"),
+        "{error}"
+    );
     to.assert_nothing_left();
 }
 
@@ -188,7 +199,7 @@ fn basic_authentication() {
     // htpasswd entry of user "u" with password "p" (bcrypt).
     let dir = tempfile::TempDir::new().unwrap();
     let path = dir.path().join("htpasswd");
-    std::fs::write(&path, "u:$2b$05$tzJgTqnK7Ww0fFf1XHQm8e1k0pQ6r8tH0f0v3Zk5qJ7v3N1y5d0Qm\n").unwrap();
+    std::fs::write(&path, "u:$2b$05$abcdefghijklmnopqrstuuqwWMzKt5N8p.u2GX5MuH1t19BMWuLOW\n").unwrap();
     let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path.display());
     let Some(registry) = Registry::start_with(&auth) else { return };
     let test = store();
@@ -201,4 +212,10 @@ fn basic_authentication() {
     let options = PullOptions { credentials, platform: None, progress: &|_| {}, cancel: &cancel };
     let error = test.store.pull(&ImageRef::parse(&name).unwrap(), &options).unwrap_err();
     assert_eq!(error.kind(), Kind::Unauthorized);
+    let credentials = Credentials::Password { username: "u".into(), password: Secret::new("p") };
+    let image = make_image(&test, &name);
+    let options = PushOptions { credentials: credentials.clone(), progress: &|_| {}, cancel: &cancel };
+    test.store.push(&ImageRef::parse(&name).unwrap(), &options).unwrap();
+    let options = PullOptions { credentials, platform: None, progress: &|_| {}, cancel: &cancel };
+    assert_eq!(store().store.pull(&ImageRef::parse(&name).unwrap(), &options).unwrap().image.id, image.id);
 }

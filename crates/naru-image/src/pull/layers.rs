@@ -142,7 +142,8 @@ impl Run<'_> {
         };
         let download = Download::new(self.session, &job.descriptor.digest, total, &progress);
         let mut compressed = HashingReader::new(Stoppable { inner: download, stop: &self.failed });
-        let unpacked = blob::decompressed(&mut compressed).and_then(|tar| self.store.stage_tar(tar)).map_err(flatten);
+        let unpacked =
+            blob::decompressed(&mut compressed).and_then(|tar| self.store.stage_tar(tar)).map_err(flatten);
         if let Err(error @ (ImageError::Transport { .. } | ImageError::Cancelled)) = unpacked {
             return Err(error);
         }
@@ -153,7 +154,11 @@ impl Run<'_> {
             let error = flatten(ImageError::TarRead { source: error });
             return Err(unpacked.err().unwrap_or(error));
         }
-        check("filesystem layer verification failed for digest", &job.descriptor.digest, compressed.digest())?;
+        check(
+            "filesystem layer verification failed for digest",
+            &job.descriptor.digest,
+            compressed.digest(),
+        )?;
         let staged = unpacked?;
         self.tell(job, LayerStep::DownloadComplete);
         check("unpacked layer verification failed for digest", &job.diff_id, staged.diff_id)?;

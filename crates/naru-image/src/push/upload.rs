@@ -4,8 +4,9 @@ use crate::blob::{HashingWriter, sha256};
 use crate::error::{ImageError, Result};
 use crate::index::BlobRecord;
 use crate::progress::{LayerStep, Progress, ProgressFn};
+use crate::registry::answer::status_error;
 use crate::registry::auth::query_value;
-use crate::registry::client::{Payload, Request, Session, status_error};
+use crate::registry::client::{Payload, Request, Session};
 use crate::registry::manifest;
 use crate::split;
 use crate::store::{Store, remove_tree};
@@ -88,9 +89,11 @@ impl Store {
         // flate2's default header has neither a name nor a time (RFC 1952): equal input, equal output.
         let gzip = flate2::write::GzEncoder::new(sink, flate2::Compression::new(GZIP_LEVEL));
         let mut tar = HashingWriter::new(Cancellable { inner: gzip, session });
-        split::write_tar(&self.layer_path(layer), &mut tar).map_err(|error| match session.check_cancelled() {
-            Err(cancelled) => cancelled,
-            Ok(()) => error,
+        split::write_tar(&self.layer_path(layer), &mut tar).map_err(|error| {
+            match session.check_cancelled() {
+                Err(cancelled) => cancelled,
+                Ok(()) => error,
+            }
         })?;
         let found = tar.digest();
         if found != *layer {

@@ -110,10 +110,15 @@ pub(crate) fn query_value(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             out.push(byte as char);
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.push_str(&byte_hex(byte));
         }
     }
     out
+}
+
+fn byte_hex(byte: u8) -> String {
+    format!("{byte:02X}")
 }
 
 #[cfg(test)]

@@ -1,102 +1,38 @@
 //! A session with one registry about one repository: requests with authentication, retries with
 //! back-off, and errors in dockerd's words.
 
+use super::agents::Agents;
+use super::answer::{ERROR_BYTES_MAX, error_of, read_limited};
 use super::auth::{self, Challenge, Credentials, TokenAnswer};
 use super::endpoint::Endpoint;
 use crate::error::{ImageError, Result};
-use crate::store::{StoreConfig, locked};
+use crate::store::locked;
 use naru_types::ImageRef;
-use serde::Deserialize;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::http::{self, Method, Response, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest silence within a body.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one request that failed on the way or was put off (429, 503).
 pub const ATTEMPTS_MAX: u32 = 5;
 const BACKOFF_FIRST_MS: u64 = 250;
 /// Longest wait that a `Retry-After` may ask for, in seconds.
 const RETRY_AFTER_SECS_MAX: u64 = 60;
-/// Longest error body that is read, in bytes.
-const ERROR_BYTES_MAX: u64 = 64 * 1024;
 /// Steps in which a wait looks at the cancel flag, in milliseconds.
 const CANCEL_POLL_MS: u64 = 50;
-
-/// HTTP clients of the store, made when first needed: reading the system's certificates takes time.
-pub struct Agents {
-    ca_files: Vec<PathBuf>,
-    verified: OnceLock<Agent>,
-    unverified: OnceLock<Agent>,
-}
-
-impl Agents {
-    pub fn new(config: &StoreConfig) -> Result<Self> {
-        Ok(Self { ca_files: config.ca_files.clone(), verified: OnceLock::new(), unverified: OnceLock::new() })
-    }
-
-    fn agent(&self, verify: bool) -> Result<&Agent> {
-        let cell = if verify { &self.verified } else { &self.unverified };
-        if let Some(agent) = cell.get() {
-            return Ok(agent);
-        }
-        let agent = self.build(verify)?;
-        Ok(cell.get_or_init(|| agent))
-    }
-
-    fn build(&self, verify: bool) -> Result<Agent> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if verify {
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(self.certificates()?)));
-        } else {
-            tls = tls.disable_verification(true);
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .tls_config(tls.build())
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_per_read(Some(READ_TIMEOUT))
-            .user_agent(concat!("naru/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(config.new_agent())
-    }
-
-    fn certificates(&self) -> Result<Vec<Certificate<'static>>> {
-        let native = rustls_native_certs::load_native_certs();
-        let mut found: Vec<Certificate<'static>> =
-            native.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        for path in &self.ca_files {
-            let pem = std::fs::read(path).map_err(ImageError::io("read the certificates of", path))?;
-            for item in ureq::tls::parse_pem(&pem) {
-                let item = item.map_err(|error| ImageError::Io {
-                    step: "read the certificates of",
-                    path: path.clone(),
-                    source: io::Error::other(error),
-                })?;
-                if let PemItem::Certificate(certificate) = item {
-                    found.push(certificate);
-                }
-            }
-        }
-        Ok(found)
-    }
-}
 
 /// What a request carries.
 pub enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
     /// Read anew for each try; a finished read reports its bytes.
-    File { path: &'a std::path::Path, size: u64, progress: &'a (dyn Fn(u64) + Sync) },
+    File {
+        path: &'a std::path::Path,
+        size: u64,
+        progress: &'a (dyn Fn(u64) + Sync),
+    },
 }
 
 pub struct Request<'a> {
@@ -141,7 +77,9 @@ impl<'a> Session<'a> {
             actions,
             credentials: if endpoint.is_mirror { NOBODY } else { credentials },
             authorization: Mutex::new(match credentials {
-                Credentials::RegistryToken(token) if !endpoint.is_mirror => Some(format!("Bearer {}", token.reveal())),
+                Credentials::RegistryToken(token) if !endpoint.is_mirror => {
+                    Some(format!("Bearer {}", token.reveal()))
+                }
                 _ => None,
             }),
             cancel,
@@ -177,9 +115,8 @@ impl<'a> Session<'a> {
                     continue;
                 }
                 Ok(response) if is_passing(response.status()) => retry_after(response),
-                Ok(_) => return result,
                 Err(ImageError::Transport { .. }) => None,
-                Err(_) => return result,
+                Ok(_) | Err(_) => return result,
             };
             if attempt == ATTEMPTS_MAX {
                 return result;
@@ -196,9 +133,8 @@ impl<'a> Session<'a> {
             builder = builder.header(*name, *value);
         }
         // A URL from the registry may lead to another host, which the token isn't for.
-        if request.url.starts_with(&self.base)
-            && let Some(value) = &*locked(&self.authorization)
-        {
+        let is_ours = request.url.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with('/'));
+        if is_ours && let Some(value) = &*locked(&self.authorization) {
             builder = builder.header("Authorization", value);
         }
         let bad = |error: http::Error| failed(ureq::Error::Http(error));
@@ -228,9 +164,14 @@ impl<'a> Session<'a> {
     }
 
     fn authenticate(&self, response: &Response<Body>, url: &str, method: &'static str) -> Result<()> {
-        let denied = |detail: &str| ImageError::Unauthorized { method, url: url.to_owned(), detail: detail.to_owned() };
+        let denied = |detail: &str| ImageError::Unauthorized {
+            method,
+            url: url.to_owned(),
+            detail: detail.to_owned(),
+        };
         let headers = response.headers().get_all("www-authenticate");
-        let challenge = headers.iter().filter_map(|value| value.to_str().ok()).find_map(auth::parse_challenge);
+        let challenge =
+            headers.iter().filter_map(|value| value.to_str().ok()).find_map(auth::parse_challenge);
         let value = match challenge {
             None => return Err(denied("authentication required")),
             Some(Challenge::Basic) => {
@@ -278,12 +219,15 @@ impl<'a> Session<'a> {
             self.agent.run(builder.body(()).map_err(bad)?).map_err(failed)?
         };
         if !response.status().is_success() {
-            let detail = error_of(&mut response).map_or_else(|| "incorrect username or password".to_owned(), |e| e.text());
+            let detail = error_of(&mut response)
+                .map_or_else(|| "incorrect username or password".to_owned(), |e| e.text());
             return Err(ImageError::Unauthorized { method: title(&method), url: realm.to_owned(), detail });
         }
         let body = read_limited(&mut response, ERROR_BYTES_MAX, "the token answer")?;
-        let answer: TokenAnswer = serde_json::from_slice(&body)
-            .map_err(|source| ImageError::Malformed { what: format!("the token answer of {realm}"), source })?;
+        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|source| ImageError::Malformed {
+            what: format!("the token answer of {realm}"),
+            source,
+        })?;
         answer.into_token().ok_or_else(|| ImageError::Unauthorized {
             method: "Get",
             url: realm.to_owned(),
@@ -346,7 +290,7 @@ pub fn title(method: &Method) -> &'static str {
 fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> ImageError {
     let address = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
     let detail = match error {
-        ureq::Error::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<ImageError>()) => {
+        ureq::Error::Io(source) if is_ours(source) => {
             return ImageError::Cancelled;
         }
         ureq::Error::Io(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
@@ -359,55 +303,7 @@ fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> ImageErro
     ImageError::Transport { method: title(method), url: url.to_owned(), detail }
 }
 
-/// One error of a registry's answer (distribution-spec, "Error Codes").
-#[derive(Debug, Deserialize)]
-pub struct RegistryError {
-    #[serde(default)]
-    pub code: String,
-    #[serde(default)]
-    message: String,
-}
-
-impl RegistryError {
-    /// As distribution's Go client prints it: `manifest unknown: manifest unknown`.
-    pub fn text(&self) -> String {
-        let code = self.code.to_ascii_lowercase().replace('_', " ");
-        if self.message.is_empty() { code } else { format!("{code}: {}", self.message) }
-    }
-}
-
-#[derive(Deserialize)]
-struct RegistryErrors {
-    errors: Vec<RegistryError>,
-}
-
-pub fn error_of(response: &mut Response<Body>) -> Option<RegistryError> {
-    let body = read_limited(response, ERROR_BYTES_MAX, "the error").ok()?;
-    serde_json::from_slice::<RegistryErrors>(&body).ok()?.errors.into_iter().next()
-}
-
-/// The error for an answer that has no better meaning.
-pub fn status_error(method: &'static str, url: &str, response: &mut Response<Body>) -> ImageError {
-    let status = response.status();
-    let said = error_of(response);
-    let detail = said.map_or_else(|| status.canonical_reason().unwrap_or("").to_owned(), |error| error.text());
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => ImageError::TooManyRequests { detail },
-        StatusCode::UNAUTHORIZED => ImageError::Unauthorized { method, url: url.to_owned(), detail },
-        _ => ImageError::Status { method, url: url.to_owned(), status: status.as_u16(), detail },
-    }
-}
-
-pub fn read_limited(response: &mut Response<Body>, limit: u64, what: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
-    reader.read_to_end(&mut bytes).map_err(|source| ImageError::Transport {
-        method: "Get",
-        url: what.to_owned(),
-        detail: source.to_string(),
-    })?;
-    if bytes.len() as u64 > limit {
-        return Err(ImageError::TooLarge { what: what.to_owned(), found: bytes.len() as u64, limit });
-    }
-    Ok(bytes)
+/// Whether the request's own body (a cancelled upload) made the error.
+fn is_ours(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.downcast_ref::<ImageError>().is_some())
 }

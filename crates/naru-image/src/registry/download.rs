@@ -1,7 +1,8 @@
 //! Reads one blob to its end through dropped connections: what is missing is asked for by range
 //! (RFC 9110, "Range"), so the digest over the stream goes on where it was.
 
-use super::client::{ATTEMPTS_MAX, Request, Session, backoff, status_error};
+use super::answer::status_error;
+use super::client::{ATTEMPTS_MAX, Request, Session, backoff};
 use crate::error::{ImageError, Result};
 use std::io::{self, Read};
 use std::time::Duration;

@@ -102,9 +102,11 @@ mod tests {
 
     #[test]
     fn mirrors_come_first() {
-        let config = StoreConfig { registry_mirrors: vec!["http://127.0.0.1:5000/".into()], ..Default::default() };
+        let config =
+            StoreConfig { registry_mirrors: vec!["http://127.0.0.1:5000/".into()], ..Default::default() };
         let reference = ImageRef::parse("busybox").unwrap();
-        let bases: Vec<_> = endpoints(&reference, &config, true).unwrap().into_iter().map(|e| e.base).collect();
+        let bases: Vec<_> =
+            endpoints(&reference, &config, true).unwrap().into_iter().map(|e| e.base).collect();
         assert_eq!(bases, ["http://127.0.0.1:5000", "https://registry-1.docker.io"]);
     }
 }

@@ -86,7 +86,8 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>, name: &str) -> Result<Doc
     let document: Anything =
         serde_json::from_slice(bytes).map_err(|source| ImageError::Malformed { what: what(), source })?;
     let media_type = document.media_type.as_deref().or(content_type).unwrap_or_default().to_owned();
-    if document.schema_version == 1 || document.fs_layers.is_some() || media_type.starts_with(SCHEMA_1_PREFIX) {
+    if document.schema_version == 1 || document.fs_layers.is_some() || media_type.starts_with(SCHEMA_1_PREFIX)
+    {
         return Err(ImageError::Unsupported {
             what: format!("{name} has an image manifest of schema 1, which was retired in 2019"),
             hint: "pull it with a Docker before 28.2 and push it again",
@@ -99,7 +100,8 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>, name: &str) -> Result<Doc
             Ok(Document::List(List { schema_version, media_type, manifests }))
         }
         (None, Some(config), Some(layers)) if layers.len() <= LAYERS_MAX => {
-            let media_type = if media_type == DOCKER_MANIFEST { DOCKER_MANIFEST } else { OCI_MANIFEST }.to_owned();
+            let media_type =
+                if media_type == DOCKER_MANIFEST { DOCKER_MANIFEST } else { OCI_MANIFEST }.to_owned();
             Ok(Document::Image(Manifest { schema_version, media_type, config, layers }))
         }
         _ => Err(ImageError::BadArchive { what: format!("{} is neither an image nor a list", what()) }),

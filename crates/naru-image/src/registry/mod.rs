@@ -3,6 +3,8 @@
 //! [`client`] opens a [`client::Session`] with one registry for one repository, [`auth`] gets past its
 //! door, [`manifest`] reads what it serves, [`download`] reads a blob through dropped connections.
 
+pub(crate) mod agents;
+pub(crate) mod answer;
 pub mod auth;
 pub(crate) mod client;
 pub(crate) mod download;

@@ -6,6 +6,7 @@
 //! disagree about an entry's length are how files get smuggled (CVE-2025-62518). Written: ustar, with a
 //! pax header only where ustar cannot say it, so equal trees give equal bytes.
 
+mod entry;
 pub mod header;
 mod pax;
 mod reader;

@@ -56,8 +56,12 @@ impl Extension {
             b"path" => self.path = is_set.then(|| value.to_vec()),
             b"linkpath" => self.link = is_set.then(|| value.to_vec()),
             b"size" => self.size = if is_set { Some(number()?) } else { None },
-            b"uid" => self.uid = if is_set { Some(number()?.try_into().map_err(|_| bad(key))?) } else { None },
-            b"gid" => self.gid = if is_set { Some(number()?.try_into().map_err(|_| bad(key))?) } else { None },
+            b"uid" => {
+                self.uid = if is_set { Some(number()?.try_into().map_err(|_| bad(key))?) } else { None }
+            }
+            b"gid" => {
+                self.gid = if is_set { Some(number()?.try_into().map_err(|_| bad(key))?) } else { None }
+            }
             b"mtime" => self.mtime = if is_set { Some(time(value).ok_or_else(|| bad(key))?) } else { None },
             b"GNU.sparse.major" => self.sparse.major = Some(number()?),
             b"GNU.sparse.minor" => self.sparse.minor = Some(number()?),
@@ -129,7 +133,9 @@ mod tests {
         extension.read(b"11 path=ab\n15 mtime=-1.25\n").unwrap();
         assert_eq!(extension.path.as_deref(), Some(&b"ab"[..]));
         assert_eq!(extension.mtime, Some((-2, 750_000_000)));
-        for bad in [&b"5 a=b\n"[..], b"6 a=b", b"x a=b\n", b"6 =bc\n", b"9 size=x\n", b"99 path=a\n", b"+9 uid=1\n"] {
+        for bad in
+            [&b"5 a=b\n"[..], b"6 a=b", b"x a=b\n", b"6 =bc\n", b"9 size=x\n", b"99 path=a\n", b"+9 uid=1\n"]
+        {
             assert!(Extension::default().read(bad).is_err(), "{bad:?}");
         }
     }

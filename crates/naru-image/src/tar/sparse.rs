@@ -22,7 +22,10 @@ impl SparseMap {
             return Err(ImageError::tar("sparse map out of order", None));
         }
         if self.pieces.len() >= SPARSE_PIECES_MAX {
-            return Err(ImageError::tar(format!("sparse file of more than {SPARSE_PIECES_MAX} pieces"), None));
+            return Err(ImageError::tar(
+                format!("sparse file of more than {SPARSE_PIECES_MAX} pieces"),
+                None,
+            ));
         }
         if len > 0 {
             self.pieces.push((offset, len));
@@ -73,9 +76,14 @@ mod tests {
         map.push(50, 10).unwrap();
         assert!(map.clone().push(55, 1).is_err());
         assert!(map.clone().push(90, 11).is_err());
-        for (at, expect) in
-            [(0, (10, false)), (10, (5, true)), (14, (1, true)), (15, (35, false)), (60, (40, false)), (100, (0, false))]
-        {
+        for (at, expect) in [
+            (0, (10, false)),
+            (10, (5, true)),
+            (14, (1, true)),
+            (15, (35, false)),
+            (60, (40, false)),
+            (100, (0, false)),
+        ] {
             assert_eq!(map.run_at(at), expect);
         }
     }

@@ -64,7 +64,8 @@ fn put_path(block: &mut Block, path: &[u8], records: &mut Vec<u8>) {
         return;
     }
     // ustar can split a long path at a slash: at most 155 bytes before it and 100 behind it.
-    let splits = |at: &usize| path[*at] == b'/' && path.len() - at - 1 <= field::NAME.1 && path.len() > at + 1;
+    let splits =
+        |at: &usize| path[*at] == b'/' && path.len() - at - 1 <= field::NAME.1 && path.len() > at + 1;
     let ascii = path.is_ascii();
     match (1..path.len().min(field::PREFIX.1 + 1)).find(splits) {
         Some(at) if ascii => {
@@ -94,9 +95,9 @@ fn put_mtime(block: &mut Block, entry: &Entry, records: &mut Vec<u8>) {
     let text = match (secs < 0, nanos) {
         (_, 0) => secs.to_string(),
         (false, _) => format!("{secs}.{nanos:09}").trim_end_matches('0').to_owned(),
-        (true, _) => {
-            format!("-{}.{:09}", (secs + 1).unsigned_abs(), 1_000_000_000 - nanos).trim_end_matches('0').to_owned()
-        }
+        (true, _) => format!("-{}.{:09}", (secs + 1).unsigned_abs(), 1_000_000_000 - nanos)
+            .trim_end_matches('0')
+            .to_owned(),
     };
     record(records, b"mtime", text.as_bytes());
 }

@@ -22,7 +22,8 @@ fn owner_of(entry: &Entry, owner: Owner) -> (Option<Uid>, Option<Gid>) {
 /// All but the time, on an open file or directory.
 pub(super) fn set_on_fd(fd: BorrowedFd<'_>, entry: &Entry, owner: Owner) -> Result<()> {
     let (uid, gid) = owner_of(entry, owner);
-    rustix::fs::fchown(fd, uid, gid).map_err(|errno| unpack_error("set the owner of", entry)(errno.into()))?;
+    rustix::fs::fchown(fd, uid, gid)
+        .map_err(|errno| unpack_error("set the owner of", entry)(errno.into()))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
         .map_err(|errno| unpack_error("set the mode of", entry)(errno.into()))?;
     set_xattrs(&tree::proc_path(fd), entry, true)

@@ -75,7 +75,8 @@ impl Unpacker<'_> {
                 self.record(reader)?;
             } else {
                 reader.skip_hole();
-                let hole = i64::try_from(run).map_err(|_| ImageError::tar("a hole too large", Some(&entry.path)))?;
+                let hole =
+                    i64::try_from(run).map_err(|_| ImageError::tar("a hole too large", Some(&entry.path)))?;
                 file.seek(SeekFrom::Current(hole)).map_err(unpack_error("write", entry))?;
             }
         }
@@ -159,9 +160,13 @@ impl Unpacker<'_> {
         let old_is_dir = tree::file_type(&stat) == FileType::Directory;
         let new_is_dir = entry.kind == EntryKind::Directory;
         if self.options.keep_kind && old_is_dir != new_is_dir {
-            let words = if old_is_dir { ["directory", "non-directory"] } else { ["non-directory", "directory"] };
+            let words =
+                if old_is_dir { ["directory", "non-directory"] } else { ["non-directory", "directory"] };
             return Err(ImageError::BadArchive {
-                what: format!("cannot overwrite {} {:?} with {} {:?}", words[0], place.path, words[1], place.path),
+                what: format!(
+                    "cannot overwrite {} {:?} with {} {:?}",
+                    words[0], place.path, words[1], place.path
+                ),
             });
         }
         match &mut self.split {

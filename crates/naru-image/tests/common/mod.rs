@@ -3,7 +3,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
 use naru_image::pack::{self, PackOptions};
-use naru_image::{Credentials, Progress, PullOptions, PulledImage, PushOptions, PushedImage, Store, StoreConfig};
+use naru_image::{
+    Credentials, Progress, PullOptions, PulledImage, PushOptions, PushedImage, Store, StoreConfig,
+};
 use naru_types::image::{History, ImageConfig};
 use naru_types::{Digest, ImageRef, Result};
 use rustix::fd::AsFd;
@@ -45,7 +47,8 @@ impl TestStore {
     /// Files in staging and unreferenced layers would be leftovers.
     pub fn assert_nothing_left(&self) {
         for sub in ["staging", "layers", "content/blobs/sha256"] {
-            let found: Vec<_> = fs::read_dir(self.dir.path().join("store").join(sub)).unwrap().flatten().collect();
+            let found: Vec<_> =
+                fs::read_dir(self.dir.path().join("store").join(sub)).unwrap().flatten().collect();
             assert!(found.is_empty(), "{sub}: {found:?}");
         }
         assert!(self.store.list().unwrap().is_empty());
@@ -69,9 +72,17 @@ pub fn make_tree(root: &Path) {
     rustix::fs::setxattr(root.join("setuid"), "user.note", b"a\0b\n", XattrFlags::empty()).unwrap();
     // VFS_CAP_REVISION_2 with CAP_NET_RAW (capabilities(7)).
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    rustix::fs::setxattr(root.join("bin/busybox"), "security.capability", &capability, XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(root.join("bin/busybox"), "security.capability", &capability, XattrFlags::empty())
+        .unwrap();
     let device = rustix::fs::makedev(1, 3);
-    rustix::fs::mknodat(CWD, root.join("null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device).unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        root.join("null"),
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        device,
+    )
+    .unwrap();
     rustix::fs::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
     fs::create_dir(root.join("tmp")).unwrap();
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
@@ -133,7 +144,8 @@ pub fn layer_digests(store: &Store, image: &naru_image::Image) -> Vec<Digest> {
 
 pub fn pull_telling(store: &Store, name: &str, progress: &(dyn Fn(Progress) + Sync)) -> Result<PulledImage> {
     let cancel = AtomicBool::new(false);
-    let options = PullOptions { credentials: Credentials::Anonymous, platform: None, progress, cancel: &cancel };
+    let options =
+        PullOptions { credentials: Credentials::Anonymous, platform: None, progress, cancel: &cancel };
     store.pull(&ImageRef::parse(name).unwrap(), &options)
 }
 
@@ -204,7 +216,11 @@ impl Registry {
         let mut files = Vec::new();
         while let Some(dir) = stack.pop() {
             for item in fs::read_dir(dir).unwrap().flatten() {
-                if item.file_type().unwrap().is_dir() { stack.push(item.path()) } else { files.push(item.path()) }
+                if item.file_type().unwrap().is_dir() {
+                    stack.push(item.path())
+                } else {
+                    files.push(item.path())
+                }
             }
         }
         let largest = files.into_iter().max_by_key(|path| fs::metadata(path).unwrap().size()).unwrap();

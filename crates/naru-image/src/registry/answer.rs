@@ -1,0 +1,64 @@
+//! Reading a registry's answers, errors above all.
+
+use crate::error::{ImageError, Result};
+use serde::Deserialize;
+use std::io::Read;
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
+
+/// Longest error body that is read, in bytes.
+pub const ERROR_BYTES_MAX: u64 = 64 * 1024;
+
+/// One error of a registry's answer (distribution-spec, "Error Codes").
+#[derive(Debug, Deserialize)]
+pub struct RegistryError {
+    #[serde(default)]
+    pub code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl RegistryError {
+    /// As distribution's Go client prints it: `manifest unknown: manifest unknown`.
+    pub fn text(&self) -> String {
+        let code = self.code.to_ascii_lowercase().replace('_', " ");
+        if self.message.is_empty() { code } else { format!("{code}: {}", self.message) }
+    }
+}
+
+#[derive(Deserialize)]
+struct RegistryErrors {
+    errors: Vec<RegistryError>,
+}
+
+pub fn error_of(response: &mut Response<Body>) -> Option<RegistryError> {
+    let body = read_limited(response, ERROR_BYTES_MAX, "the error").ok()?;
+    serde_json::from_slice::<RegistryErrors>(&body).ok()?.errors.into_iter().next()
+}
+
+/// The error for an answer that has no better meaning.
+pub fn status_error(method: &'static str, url: &str, response: &mut Response<Body>) -> ImageError {
+    let status = response.status();
+    let said = error_of(response);
+    let detail =
+        said.map_or_else(|| status.canonical_reason().unwrap_or("").to_owned(), |error| error.text());
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => ImageError::TooManyRequests { detail },
+        StatusCode::UNAUTHORIZED => ImageError::Unauthorized { method, url: url.to_owned(), detail },
+        _ => ImageError::Status { method, url: url.to_owned(), status: status.as_u16(), detail },
+    }
+}
+
+pub fn read_limited(response: &mut Response<Body>, limit: u64, what: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
+    reader.read_to_end(&mut bytes).map_err(|source| ImageError::Transport {
+        method: "Get",
+        url: what.to_owned(),
+        detail: source.to_string(),
+    })?;
+    if bytes.len() as u64 > limit {
+        return Err(ImageError::TooLarge { what: what.to_owned(), found: bytes.len() as u64, limit });
+    }
+    Ok(bytes)
+}
