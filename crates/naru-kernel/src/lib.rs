@@ -24,6 +24,7 @@ pub mod devbpf;
 pub mod exec;
 pub mod inotify;
 pub mod keyring;
+pub mod loopback;
 pub mod mount;
 pub mod mountinfo;
 pub mod ns;

@@ -1,5 +1,6 @@
 //! Paths inside an untrusted root: resolved by the kernel beneath a descriptor (openat2(2)), never as host strings.
 
+use crate::sys::check;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -94,6 +95,13 @@ pub fn is_char_device(fd: impl AsFd, major: u32, minor: u32) -> Result<bool, Err
 /// The magic number of the file system behind `fd` (statfs(2)). Child-safe.
 pub fn fs_magic(fd: impl AsFd) -> Result<u64, Errno> {
     Ok(rustix::fs::fstatfs(fd)?.f_type as u64)
+}
+
+/// The raw getcwd(2): a directory outside the root shows as `(unreachable)/…`, which libcs hide. Child-safe.
+pub fn current_dir(buffer: &mut [u8]) -> Result<&[u8], Errno> {
+    // SAFETY: the pointer and length describe `buffer`, which the kernel writes.
+    let len = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    Ok(&buffer[..(len as usize).min(buffer.len())])
 }
 
 pub const PROC_MAGIC: u64 = 0x9fa0;

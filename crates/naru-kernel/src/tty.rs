@@ -25,8 +25,9 @@ pub fn size(tty: impl AsFd) -> Result<(u16, u16), Errno> {
     Ok((size.ws_row, size.ws_col))
 }
 
-/// Puts a process group into the foreground of `tty`. SIGTTOU must be blocked or ignored. Child-safe.
-pub fn set_foreground(tty: impl AsFd, group: i32) -> Result<(), Errno> {
-    // SAFETY: `group` is a readable pid_t that outlives the call.
-    check_int(unsafe { libc::ioctl(tty.as_fd().as_raw_fd(), libc::TIOCSPGRP, &raw const group) }).map(|_| ())
+/// Puts a process group into the foreground of the terminal on descriptor 0, if it is one. SIGTTOU must be blocked or
+/// ignored. Child-safe.
+pub fn set_stdin_foreground(group: i32) -> Result<(), Errno> {
+    // SAFETY: `group` is a readable pid_t that outlives the call; a wrong descriptor is an error, not more.
+    check_int(unsafe { libc::ioctl(0, libc::TIOCSPGRP, &raw const group) }).map(|_| ())
 }

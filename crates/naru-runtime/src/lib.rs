@@ -20,10 +20,20 @@
 //! # How it is tested
 //! Pure parts beside their code; `tests/` runs real busybox containers as root.
 
+pub mod capability;
 pub mod cgroup;
+mod child;
+mod compile;
+pub mod devices;
+mod errors;
 pub mod exec;
+mod init;
 pub mod keeper;
+pub mod lower;
 pub mod oci;
+mod plan;
 pub mod request;
 pub mod rootfs;
+pub mod seccomp;
 pub mod spawn;
+pub mod user;

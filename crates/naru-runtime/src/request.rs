@@ -48,9 +48,16 @@ pub enum NetNs {
 /// The three standard descriptors of the program; they are moved into the call and closed on this side.
 #[derive(Debug)]
 pub enum Stdio {
-    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
     /// A terminal in the container's own devpts; its master comes back.
-    Pty { rows: u16, cols: u16 },
+    Pty {
+        rows: u16,
+        cols: u16,
+    },
 }
 
 /// A process that has executed its program.

@@ -1,29 +1,72 @@
 //! A container's control group on cgroup v1, v2 and hybrid hosts.
 //!
 //! `<parent>/<id>` below the root of each hierarchy. [`Cgroup::create`] makes it, [`Cgroup::apply`] sets limits,
-//! [`crate::spawn`] puts the child in, [`Cgroup::delete`] takes it away.
+//! [`crate::spawn`] puts the child in, [`Cgroup::delete`] takes it away. On a hybrid host limits go to v1, and the v2
+//! group is made as well, for `cgroup.kill`.
 
+mod devices;
+mod files;
+mod layout;
+mod limits;
 mod stats;
+mod stats_read;
 
 use crate::oci;
 use naru_kernel::Errno;
-use std::path::PathBuf;
+use naru_kernel::inotify::{Inotify, Watch};
+use naru_types::signal::Signal;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+pub use layout::{Hierarchy, Layout};
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats};
+
+/// Attempts to remove a busy group, and the pause between them: a killed process leaves its group a little after it
+/// was reaped.
+const DELETE_ATTEMPTS_MAX: u32 = 200;
+const DELETE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Rounds of SIGKILL against a group that forks while it is killed (hosts without `cgroup.kill`).
+const KILL_ROUNDS_MAX: u32 = 100;
+
+/// How long a freeze may take, in steps of [`FREEZE_PAUSE`].
+const FREEZE_ATTEMPTS_MAX: u32 = 2000;
+const FREEZE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A control group operation failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {step} {}", path.display())]
-pub struct CgroupError {
-    pub step: &'static str,
-    pub path: PathBuf,
-    #[source]
-    pub source: Errno,
+pub enum CgroupError {
+    #[error("cannot {step} {}: {source}", path.display())]
+    Kernel {
+        step: &'static str,
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("this host has no cgroup controller {0:?}")]
+    NoController(&'static str),
+    #[error("invalid cgroup path {0:?}")]
+    InvalidPath(String),
+    #[error("cannot {step} {}: gave up after {attempts} attempts", path.display())]
+    Timeout { step: &'static str, path: PathBuf, attempts: u32 },
+}
+
+impl CgroupError {
+    pub(crate) fn kernel(step: &'static str, path: &Path, source: Errno) -> Self {
+        Self::Kernel { step, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn io(step: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::kernel(step, path, Errno::from_io_error(error).unwrap_or(Errno::IO))
+    }
 }
 
 /// One container's control group.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
+    layout: Layout,
     path: String,
 }
 
@@ -31,82 +74,270 @@ impl Cgroup {
     /// Makes `<path>` (such as `naru/<id>`, relative to the root of each hierarchy) with its parents. Taking over an
     /// existing, empty one is fine.
     pub fn create(path: &str) -> Result<Self, CgroupError> {
-        Ok(Self { path: path.to_owned() })
+        let cgroup = Self::open(path)?;
+        for hierarchy in &cgroup.layout.v1 {
+            files::make_directories(&hierarchy.mount, &cgroup.path, |dir| {
+                if hierarchy.controllers.iter().any(|name| name == "cpuset") { files::inherit_cpuset(dir) } else { Ok(()) }
+            })?;
+        }
+        if let Some(root) = &cgroup.layout.v2 {
+            files::enable_controllers(root);
+            files::make_directories(root, &cgroup.path, |dir| {
+                // The last one holds processes, so it must not enable controllers for children.
+                if dir != root.join(&cgroup.path) {
+                    files::enable_controllers(dir);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(cgroup)
     }
 
-    /// The existing control group `<path>`, without touching it.
+    /// The control group `<path>`, without touching it.
     pub fn open(path: &str) -> Result<Self, CgroupError> {
-        Ok(Self { path: path.to_owned() })
+        let path = path.trim_matches('/');
+        let bad = |name: &str| name.is_empty() || name == "." || name == ".." || name.contains('\0');
+        if path.split('/').any(bad) {
+            return Err(CgroupError::InvalidPath(path.to_owned()));
+        }
+        Ok(Self { layout: Layout::detect()?, path: path.to_owned() })
     }
 
     pub fn path(&self) -> &str {
         &self.path
     }
 
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The group's directory in a v1 hierarchy.
+    pub fn directory_in(&self, hierarchy: &Hierarchy) -> PathBuf {
+        hierarchy.mount.join(&self.path)
+    }
+
+    /// The group's directory in the v2 hierarchy.
+    pub fn v2_directory(&self) -> Option<PathBuf> {
+        self.layout.v2.as_ref().map(|root| root.join(&self.path))
+    }
+
     /// Sets limits, at creation and live. Returns warnings for what this kernel cannot do and nobody insisted on.
-    pub fn apply(&self, _resources: &oci::Resources) -> Result<Vec<String>, CgroupError> {
-        Err(self.unwritten())
+    pub fn apply(&self, resources: &oci::Resources) -> Result<Vec<String>, CgroupError> {
+        limits::apply(self, resources)
     }
 
     pub fn stats(&self) -> Result<Stats, CgroupError> {
-        Err(self.unwritten())
+        stats_read::read(self)
     }
 
     /// Stops every process; returns when they are frozen.
     pub fn freeze(&self) -> Result<(), CgroupError> {
-        Err(self.unwritten())
+        self.set_frozen(true)
     }
 
     pub fn thaw(&self) -> Result<(), CgroupError> {
-        Err(self.unwritten())
+        self.set_frozen(false)
     }
 
     /// Processes inside, sub-groups included, as pids of the caller's pid namespace.
     pub fn pids(&self) -> Result<Vec<i32>, CgroupError> {
-        Err(self.unwritten())
+        let Some(directory) = self.main_directory() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        files::walk(&directory, &mut |dir| {
+            let text = files::read(&dir.join("cgroup.procs"))?;
+            pids.extend(text.lines().filter_map(|line| line.trim().parse::<i32>().ok()));
+            Ok(())
+        })?;
+        Ok(pids)
     }
 
-    /// Sends SIGKILL to everything inside.
+    /// Sends SIGKILL to everything inside, a frozen group included.
     pub fn kill_all(&self) -> Result<(), CgroupError> {
-        Err(self.unwritten())
+        if let Some(directory) = self.v2_directory() {
+            match files::write(&directory.join("cgroup.kill"), "1") {
+                Ok(()) if self.layout.is_v2_only() => return Ok(()),
+                // Linux before 5.14, or a hybrid host whose v1 groups may know more processes.
+                _ => {}
+            }
+        }
+        for _ in 0..KILL_ROUNDS_MAX {
+            let pids = self.pids()?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                if let Ok(pidfd) = naru_kernel::pidfd::open(pid) {
+                    // Gone already is what was wanted.
+                    let _ = naru_kernel::pidfd::send_signal(&pidfd, Signal::KILL);
+                }
+            }
+            // A frozen v1 process takes its SIGKILL only when thawed.
+            let _ = self.thaw();
+            if self.pids()?.iter().all(|pid| is_dying(*pid)) {
+                return Ok(());
+            }
+            std::thread::sleep(FREEZE_PAUSE);
+        }
+        Err(CgroupError::Timeout { step: "kill", path: PathBuf::from(&self.path), attempts: KILL_ROUNDS_MAX })
     }
 
     /// How many processes the kernel killed for memory here, since creation.
     pub fn oom_kills(&self) -> Result<u64, CgroupError> {
-        Err(self.unwritten())
+        let (file, key) = match self.memory_directory() {
+            Some((dir, true)) => (dir.join("memory.events"), "oom_kill"),
+            Some((dir, false)) => (dir.join("memory.oom_control"), "oom_kill"),
+            None => return Ok(0),
+        };
+        match files::read(&file) {
+            Ok(text) => Ok(files::flat_keyed(&text).get(key).copied().unwrap_or(0)),
+            Err(CgroupError::Kernel { source: Errno::NOENT, .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// A descriptor that becomes readable when [`Cgroup::oom_kills`] may have grown.
     pub fn oom_watch(&self) -> Result<OomWatch, CgroupError> {
-        Err(self.unwritten())
+        let (directory, v2) = self.memory_directory().ok_or(CgroupError::NoController("memory"))?;
+        if v2 {
+            let file = directory.join("memory.events");
+            let failed = |error: io::Error| CgroupError::io("watch", &file, &error);
+            let inotify = Inotify::new().map_err(failed)?;
+            inotify.add(&file, Watch::MODIFY).map_err(failed)?;
+            return Ok(OomWatch { source: OomSource::V2(inotify) });
+        }
+        // cgroup-v1/memory.rst, "OOM Control": "<eventfd> <fd of memory.oom_control>" into cgroup.event_control.
+        let file = directory.join("memory.oom_control");
+        let control = std::fs::File::open(&file).map_err(|error| CgroupError::io("open", &file, &error))?;
+        let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+        let event = rustix::event::eventfd(0, flags).map_err(|errno| CgroupError::kernel("watch", &file, errno))?;
+        use std::os::fd::AsRawFd;
+        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+        files::write(&directory.join("cgroup.event_control"), &line)?;
+        Ok(OomWatch { source: OomSource::V1(event) })
     }
 
-    /// Removes it, sub-groups first; waits a bounded time for the last process to be gone. Missing is fine.
+    /// Removes it, sub-groups first; waits a bounded time for the last process to be gone. Missing is fine. The parent
+    /// directories stay.
     pub fn delete(&self) -> Result<(), CgroupError> {
-        Err(self.unwritten())
+        let mut first_error = None;
+        let v1 = self.layout.v1.iter().map(|hierarchy| self.directory_in(hierarchy));
+        for directory in v1.chain(self.v2_directory()) {
+            // Every hierarchy gets its turn, whatever happened in the one before.
+            if let Err(error) = files::remove_tree(&directory, DELETE_ATTEMPTS_MAX, DELETE_PAUSE) {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
     }
 
-    fn unwritten(&self) -> CgroupError {
-        CgroupError { step: "use", path: PathBuf::from(&self.path), source: Errno::NOSYS }
+    /// The `tasks` files of all v1 hierarchies, for a child that writes itself in.
+    pub(crate) fn open_v1_tasks(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let open = |hierarchy: &Hierarchy| files::open_write(&self.directory_in(hierarchy).join("tasks"));
+        self.layout.v1.iter().map(open).collect()
     }
+
+    /// The v2 directory, to be cloned into.
+    pub(crate) fn open_v2_dir(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        self.v2_directory().map(|directory| files::open_directory(&directory)).transpose()
+    }
+
+    /// Where limits of `controller` are set: the directory, and whether it is v2's.
+    pub(crate) fn controller_directory(&self, controller: &str) -> Option<(PathBuf, bool)> {
+        if let Some(hierarchy) = self.layout.v1_with(controller) {
+            return Some((self.directory_in(hierarchy), false));
+        }
+        let v2_name = match controller {
+            "blkio" => "io",
+            "cpuacct" => "cpu",
+            other => other,
+        };
+        let directory = self.v2_directory()?;
+        let available = files::read(&directory.join("cgroup.controllers")).unwrap_or_default();
+        available.split_whitespace().any(|name| name == v2_name).then_some((directory, true))
+    }
+
+    fn memory_directory(&self) -> Option<(PathBuf, bool)> {
+        self.controller_directory("memory")
+    }
+
+    /// The hierarchy whose process list counts.
+    fn main_directory(&self) -> Option<PathBuf> {
+        if self.layout.is_v2_only() {
+            return self.v2_directory();
+        }
+        let preferred = ["pids", "memory", "freezer"].iter().find_map(|name| self.layout.v1_with(name));
+        preferred.or(self.layout.v1.first()).map(|hierarchy| self.directory_in(hierarchy))
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        let (file, word, done): (PathBuf, &str, Box<dyn Fn() -> Result<bool, CgroupError>>) =
+            if let Some(hierarchy) = self.layout.v1_with("freezer") {
+                let file = self.directory_in(hierarchy).join("freezer.state");
+                let word = if frozen { "FROZEN" } else { "THAWED" };
+                let state = file.clone();
+                (file, word, Box::new(move || Ok(files::read(&state)?.trim() == word)))
+            } else if let Some(directory) = self.v2_directory() {
+                let events = directory.join("cgroup.events");
+                let wanted = u64::from(frozen);
+                let done = move || Ok(files::flat_keyed(&files::read(&events)?).get("frozen") == Some(&wanted));
+                (directory.join("cgroup.freeze"), if frozen { "1" } else { "0" }, Box::new(done))
+            } else {
+                return Err(CgroupError::NoController("freezer"));
+            };
+        for _ in 0..FREEZE_ATTEMPTS_MAX {
+            // v1 may answer FREEZING for ever unless asked again.
+            files::write(&file, word)?;
+            if done()? {
+                return Ok(());
+            }
+            std::thread::sleep(FREEZE_PAUSE);
+        }
+        let step = if frozen { "freeze" } else { "thaw" };
+        Err(CgroupError::Timeout { step, path: file, attempts: FREEZE_ATTEMPTS_MAX })
+    }
+}
+
+/// Whether the process is a zombie or gone.
+fn is_dying(pid: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The command name may hold anything, so the state is what follows the last parenthesis (proc_pid_stat(5)).
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 /// Wakes a poller on out-of-memory events: an eventfd on v1, an inotify instance on v2.
 #[derive(Debug)]
 pub struct OomWatch {
-    fd: std::os::fd::OwnedFd,
+    source: OomSource,
+}
+
+#[derive(Debug)]
+enum OomSource {
+    V1(OwnedFd),
+    V2(Inotify),
 }
 
 impl OomWatch {
     /// Takes the wake-up away, so that the descriptor can be polled again.
     pub fn drain(&self) {
-        let mut buffer = [0u8; 512];
-        while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|count| count == buffer.len()) {}
+        match &self.source {
+            OomSource::V1(fd) => {
+                let mut counter = [0u8; 8];
+                // Nothing to read is fine: somebody drained before.
+                let _ = rustix::io::read(fd, &mut counter);
+            }
+            OomSource::V2(inotify) => {
+                let _ = inotify.drain();
+            }
+        }
     }
 }
 
-impl std::os::fd::AsFd for OomWatch {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd.as_fd()
+impl AsFd for OomWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.source {
+            OomSource::V1(fd) => fd.as_fd(),
+            OomSource::V2(inotify) => inotify.as_fd(),
+        }
     }
 }

@@ -1,0 +1,244 @@
+//! What a container's child does between clone3 and execve, as data.
+//!
+//! The parent builds a [`Plan`] (it may allocate, read files and explain errors); [`crate::child`] performs it with
+//! system calls only. Each [`Op`] says what it is about, so that the parent can name the step that failed from its
+//! index alone.
+
+use naru_kernel::exec::StringArray;
+use naru_kernel::mount::{Attrs, Change, Propagation};
+use naru_kernel::ns::NsFlags;
+use naru_kernel::path::Missing;
+use naru_kernel::seccomp::Instruction;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+/// A path inside the container, taken apart so that missing parts can be made one by one.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// `a`, `a/b`, `a/b/c`: the path of the first n components.
+    pub prefixes: Vec<CString>,
+    /// `a`, `b`, `c`.
+    pub components: Vec<CString>,
+    /// What the last component becomes when it is missing.
+    pub missing: Missing,
+}
+
+impl Target {
+    /// `None` when the path has a NUL or climbs with `..`: a spec has no reason to.
+    pub fn new(path: &str, missing: Missing) -> Option<Self> {
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
+        if names.contains(&"..") {
+            return None;
+        }
+        let components = names.iter().map(|name| CString::new(*name).ok()).collect::<Option<Vec<_>>>()?;
+        let prefixes = (1..=names.len()).map(|len| CString::new(names[..len].join("/")).ok()).collect::<Option<_>>()?;
+        Some(Self { prefixes, components, missing })
+    }
+
+    pub fn text(&self) -> String {
+        format!("/{}", self.prefixes.last().map_or(std::borrow::Cow::Borrowed(""), |path| path.to_string_lossy()))
+    }
+}
+
+/// What a failing step means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    Fail,
+    /// Go on and tell the caller.
+    Warn,
+    /// Go on silently (best effort).
+    Ignore,
+}
+
+/// A mount that later steps need again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Nothing,
+    Proc,
+    Devpts,
+}
+
+#[derive(Debug)]
+pub(crate) struct NewFs {
+    pub kind: CString,
+    pub source: CString,
+    pub options: Vec<(CString, Option<CString>)>,
+    pub attrs: Attrs,
+    pub target: Target,
+    pub keep: Keep,
+}
+
+#[derive(Debug)]
+pub(crate) struct DeviceNode {
+    pub target: Target,
+    /// The host's node, bound instead where mknod is not allowed.
+    pub host: CString,
+    /// st_mode with the type bits.
+    pub mode: u32,
+    pub major: u32,
+    pub minor: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// One step. The order of the variants is roughly the order of the plan.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Undumpable,
+    ResetSignals,
+    NewSession,
+    SetNs { fd: OwnedFd, flags: NsFlags },
+    /// The child puts itself into a v1 group: `0` written to `tasks`.
+    JoinCgroup { tasks: OwnedFd },
+    Unshare(NsFlags),
+    OomScoreAdj(CString),
+    Rlimit { resource: u32, soft: u64, hard: u64 },
+    JoinKeyring(CString),
+    LoopbackUp,
+    /// Of the child's copy of the host's mount tree.
+    TreePropagation(Propagation),
+    AttachRoot,
+    OpenNull,
+    NewFs(NewFs),
+    /// A mount that the parent cloned.
+    Bind { mount: OwnedFd, target: Target },
+    ChangeMount { target: Target, change: Change },
+    Device(DeviceNode),
+    Symlink { to: CString, at: Target },
+    Pty { rows: u16, cols: u16 },
+    Console(Target),
+    Sysctl { path: CString, value: CString },
+    Mask(CString),
+    ReadOnly(CString),
+    MakeDirectory(Target),
+    ChangeRoot(Change),
+    Pivot,
+    Hostname(CString),
+    Domainname(CString),
+    WorkingDir(CString),
+    Stdio,
+    Umask(u32),
+    DropBounding(u32),
+    ClearAmbient,
+    KeepCaps,
+    Groups(Vec<u32>),
+    Gid(u32),
+    Uid(u32),
+    CloseRest,
+    NoNewPrivs,
+    Seccomp { program: Vec<Instruction>, flags: u64 },
+    /// Effective, permitted, inheritable.
+    Caps { effective: u64, permitted: u64, inheritable: u64 },
+    RaiseAmbient(u32),
+    Init,
+}
+
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub op: Op,
+    pub on_error: OnError,
+}
+
+/// What to execute.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Full paths to try in order.
+    pub candidates: Vec<CString>,
+    pub args: StringArray,
+    pub env: StringArray,
+}
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub steps: Vec<Step>,
+    pub program: Program,
+    /// The detached root file system, or the container's root for exec.
+    pub root: OwnedFd,
+    /// stdin, stdout, stderr; `None`: a terminal made by [`Op::Pty`].
+    pub stdio: Option<[OwnedFd; 3]>,
+    /// Whom the standard descriptors are given to.
+    pub stdio_owner: u32,
+}
+
+impl Op {
+    /// The step in words, for error messages.
+    pub fn describe(&self) -> String {
+        let lossy = |text: &CString| text.to_string_lossy().into_owned();
+        match self {
+            Self::Undumpable => "make the process undumpable".into(),
+            Self::ResetSignals => "reset signals".into(),
+            Self::NewSession => "start a session".into(),
+            Self::SetNs { flags, .. } => format!("join the {} namespace", namespace_name(*flags)),
+            Self::JoinCgroup { .. } => "join the control group".into(),
+            Self::Unshare(flags) => format!("make a {} namespace", namespace_name(*flags)),
+            Self::OomScoreAdj(value) => format!("set oom_score_adj to {}", lossy(value)),
+            Self::Rlimit { resource, soft, hard } => format!("set resource limit {resource} to {soft}:{hard}"),
+            Self::JoinKeyring(_) => "join a session keyring".into(),
+            Self::LoopbackUp => "bring the loopback device up".into(),
+            Self::TreePropagation(_) => "change the propagation of the mount tree".into(),
+            Self::AttachRoot => "attach the root file system".into(),
+            Self::OpenNull => "open /dev/null".into(),
+            Self::NewFs(fs) => format!("mount {} at {}", lossy(&fs.kind), fs.target.text()),
+            Self::Bind { target, .. } => format!("bind mount at {}", target.text()),
+            Self::ChangeMount { target, .. } => format!("change mount attributes of {}", target.text()),
+            Self::Device(node) => format!("make the device node {}", node.target.text()),
+            Self::Symlink { to, at } => format!("make the symlink {} to {}", at.text(), lossy(to)),
+            Self::Pty { .. } => "open a terminal".into(),
+            Self::Console(_) => "mount /dev/console".into(),
+            Self::Sysctl { path, .. } => format!("set the sysctl {}", lossy(path)),
+            Self::Mask(path) => format!("mask /{}", lossy(path)),
+            Self::ReadOnly(path) => format!("make /{} read-only", lossy(path)),
+            Self::MakeDirectory(target) => format!("make the directory {}", target.text()),
+            Self::ChangeRoot(_) => "change mount attributes of the root file system".into(),
+            Self::Pivot => "pivot into the root file system".into(),
+            Self::Hostname(_) => "set the host name".into(),
+            Self::Domainname(_) => "set the domain name".into(),
+            Self::WorkingDir(path) => format!("chdir to cwd (\"/{}\") set in config.json", lossy(path)),
+            Self::Stdio => "install the standard descriptors".into(),
+            Self::Umask(_) => "set the umask".into(),
+            Self::DropBounding(capability) => format!("drop capability {capability} from the bounding set"),
+            Self::ClearAmbient => "clear the ambient capabilities".into(),
+            Self::KeepCaps => "keep capabilities over the change of user".into(),
+            Self::Groups(_) => "set supplementary groups".into(),
+            Self::Gid(gid) => format!("become group {gid}"),
+            Self::Uid(uid) => format!("become user {uid}"),
+            Self::CloseRest => "mark descriptors close-on-exec".into(),
+            Self::NoNewPrivs => "set no_new_privs".into(),
+            Self::Seccomp { .. } => "load the seccomp filter".into(),
+            Self::Caps { .. } => "set capabilities".into(),
+            Self::RaiseAmbient(capability) => format!("raise ambient capability {capability}"),
+            Self::Init => "start the init process".into(),
+        }
+    }
+}
+
+fn namespace_name(flags: NsFlags) -> String {
+    use naru_kernel::ns;
+    let known = [
+        (ns::NEWCGROUP, "cgroup"),
+        (ns::NEWIPC, "ipc"),
+        (ns::NEWNET, "network"),
+        (ns::NEWNS, "mount"),
+        (ns::NEWPID, "pid"),
+        (ns::NEWTIME, "time"),
+        (ns::NEWUSER, "user"),
+        (ns::NEWUTS, "uts"),
+    ];
+    let names: Vec<&str> = known.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_taken_apart() {
+        let target = Target::new("//a/./b/c/", Missing::Directory).unwrap();
+        assert_eq!(target.text(), "/a/b/c");
+        assert_eq!(target.prefixes.len(), 3);
+        assert!(Target::new("/a/../b", Missing::Directory).is_none());
+        assert!(Target::new("/a\0", Missing::File).is_none());
+        assert_eq!(Target::new("/", Missing::Directory).unwrap().text(), "/");
+    }
+}
