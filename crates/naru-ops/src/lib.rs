@@ -20,8 +20,24 @@
 //! the router against a fake engine.
 
 pub mod config;
+mod db;
+mod deploys;
+mod discord;
+mod embed;
+mod error;
+pub mod events;
+mod message;
 pub mod ops;
+mod outbox;
+mod port;
+mod router;
+mod routes;
+mod rules;
+mod sender;
+#[cfg(test)]
+mod tests;
 pub mod views;
+mod watch;
 pub mod webhook;
 
 pub use config::OpsConfig;

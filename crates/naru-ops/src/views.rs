@@ -18,9 +18,14 @@ pub struct RoutesView {
 pub enum ProxyState {
     /// No routes, no process.
     Idle,
-    Serving { generation: u64 },
+    Serving {
+        generation: u64,
+    },
     /// The table did not reach a proxy; it is tried again.
-    Failed { error: String, hint: Option<String> },
+    Failed {
+        error: String,
+        hint: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,9 +64,16 @@ pub struct AlertView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum AlertState {
-    Pending { attempts: u32, last_error: Option<String> },
-    Sent { at: Timestamp },
-    Failed { error: String },
+    Pending {
+        attempts: u32,
+        last_error: Option<String>,
+    },
+    Sent {
+        at: Timestamp,
+    },
+    Failed {
+        error: String,
+    },
     /// There was no webhook when it was raised.
     NoWebhook,
 }

@@ -31,7 +31,9 @@ impl WebhookUrl {
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") if is_loopback(host) => {}
-            Some("http") => return Err(refuse("http:// is allowed to loopback addresses only; use https://")),
+            Some("http") => {
+                return Err(refuse("http:// is allowed to loopback addresses only; use https://"));
+            }
             _ => return Err(refuse("it must start with https://")),
         }
         Ok(Self(text.to_owned()))
@@ -49,7 +51,8 @@ impl WebhookUrl {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Debug for WebhookUrl {

@@ -148,7 +148,8 @@ mod tests {
         for _ in 0..6 {
             writer.append(&chunk).unwrap();
         }
-        let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["access.log", "access.log.1", "access.log.2"]);
     }

@@ -42,7 +42,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
         let polled = std::task::ready!(Pin::new(inner).poll_frame(cx));
         self.progress.0.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +82,13 @@ impl ReplyBody {
         Self { inner: Inner::Own(Full::new(text)), line, begun, log, _slot: None }
     }
 
-    pub fn backend(body: Incoming, line: Line, begun: Instant, log: AccessLog, slot: OwnedSemaphorePermit) -> Self {
+    pub fn backend(
+        body: Incoming,
+        line: Line,
+        begun: Instant,
+        log: AccessLog,
+        slot: OwnedSemaphorePermit,
+    ) -> Self {
         Self { inner: Inner::Backend(body), line, begun, log, _slot: Some(slot) }
     }
 }
@@ -88,7 +97,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = match &mut self.inner {
             Inner::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Inner::Backend(body) => Pin::new(body).poll_frame(cx),

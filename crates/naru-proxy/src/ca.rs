@@ -57,7 +57,8 @@ impl Authority {
         let certificate_pem = match std::fs::read_to_string(&certificate_path) {
             Ok(pem) => pem,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let made = params.self_signed(&key).map_err(certificate_error("make the CA certificate"))?.pem();
+                let made =
+                    params.self_signed(&key).map_err(certificate_error("make the CA certificate"))?.pem();
                 durable::write_private(&certificate_path, made.as_bytes())?;
                 made
             }
@@ -91,7 +92,8 @@ fn read_or_make_key(path: &PathBuf) -> Result<KeyPair, ProxyError> {
 fn parameters(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let fingerprint = params.key_identifier(key);
-    let name = format!("naru development CA {}", naru_types::id::hex(&fingerprint[..fingerprint.len().min(4)]));
+    let name =
+        format!("naru development CA {}", naru_types::id::hex(&fingerprint[..fingerprint.len().min(4)]));
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     // It signs leaves only: no CA below it.

@@ -52,19 +52,29 @@ impl ProxyClient {
 
     fn ask(&self, request: &Request) -> Result<Reply, ProxyError> {
         let broke = |step: &'static str| {
-            move |source: std::io::Error| ProxyError::Conversation { step, socket: self.socket.clone(), source }
+            move |source: std::io::Error| ProxyError::Conversation {
+                step,
+                socket: self.socket.clone(),
+                source,
+            }
         };
         let stream = UnixStream::connect(&self.socket)
             .map_err(|source| ProxyError::NotRunning { socket: self.socket.clone(), source })?;
         let patience = Some(Duration::from_secs(ANSWER_SECS_MAX));
         stream.set_read_timeout(patience).map_err(broke("setting its timeout"))?;
         stream.set_write_timeout(patience).map_err(broke("setting its timeout"))?;
-        let mut line = serde_json::to_vec(request).map_err(std::io::Error::other).map_err(broke("encoding"))?;
+        let mut line =
+            serde_json::to_vec(request).map_err(std::io::Error::other).map_err(broke("encoding"))?;
         line.push(b'\n');
         (&stream).write_all(&line).map_err(broke("asking"))?;
         let mut answer = String::new();
-        BufReader::new((&stream).take(LINE_LEN_MAX as u64)).read_line(&mut answer).map_err(broke("waiting for its answer"))?;
-        match serde_json::from_str(&answer).map_err(std::io::Error::other).map_err(broke("reading its answer"))? {
+        BufReader::new((&stream).take(LINE_LEN_MAX as u64))
+            .read_line(&mut answer)
+            .map_err(broke("waiting for its answer"))?;
+        match serde_json::from_str(&answer)
+            .map_err(std::io::Error::other)
+            .map_err(broke("reading its answer"))?
+        {
             Reply::Error { message } => Err(ProxyError::Refused { message }),
             reply => Ok(reply),
         }

@@ -63,7 +63,8 @@ pub(crate) fn bind(socket: &Path) -> Result<UnixListener, ProxyError> {
     let beside = socket.with_extension("sock.new");
     let _ = std::fs::remove_file(&beside);
     let listener = UnixListener::bind(&beside).map_err(ProxyError::disk("bind", &beside))?;
-    std::fs::set_permissions(&beside, Permissions::from_mode(0o600)).map_err(ProxyError::disk("protect", &beside))?;
+    std::fs::set_permissions(&beside, Permissions::from_mode(0o600))
+        .map_err(ProxyError::disk("protect", &beside))?;
     std::fs::rename(&beside, socket).map_err(ProxyError::disk("place", socket))?;
     Ok(listener)
 }

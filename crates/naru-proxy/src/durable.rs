@@ -11,8 +11,13 @@ const PRIVATE_DIR: u32 = 0o700;
 
 /// Makes `dir` and its parents; `dir` itself is for its owner only.
 pub fn create_private_dir(dir: &Path) -> Result<(), ProxyError> {
-    DirBuilder::new().recursive(true).mode(PRIVATE_DIR).create(dir).map_err(ProxyError::disk("create", dir))?;
-    std::fs::set_permissions(dir, Permissions::from_mode(PRIVATE_DIR)).map_err(ProxyError::disk("protect", dir))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIR)
+        .create(dir)
+        .map_err(ProxyError::disk("create", dir))?;
+    std::fs::set_permissions(dir, Permissions::from_mode(PRIVATE_DIR))
+        .map_err(ProxyError::disk("protect", dir))
 }
 
 /// Replaces `path` with `content`, mode 0600.

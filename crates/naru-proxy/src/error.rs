@@ -67,7 +67,9 @@ impl From<ProxyError> for naru_types::Error {
             ProxyError::PortTaken { .. } | ProxyError::AlreadyRunning { .. } => Kind::Conflict,
             ProxyError::PortForbidden { .. } => Kind::Forbidden,
             ProxyError::BadRoute { .. } | ProxyError::TooManyRoutes { .. } => Kind::InvalidInput,
-            ProxyError::NotRunning { .. } | ProxyError::DiedAtStart { .. } | ProxyError::NoSocket { .. } => Kind::Unavailable,
+            ProxyError::NotRunning { .. } | ProxyError::DiedAtStart { .. } | ProxyError::NoSocket { .. } => {
+                Kind::Unavailable
+            }
             ProxyError::Disk { .. }
             | ProxyError::Listen { .. }
             | ProxyError::Runtime { .. }

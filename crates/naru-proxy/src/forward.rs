@@ -59,10 +59,14 @@ pub(crate) async fn handle(
         Ok(Answer::Backend(response, slot)) => {
             line.status = response.status().as_u16();
             let (parts, body) = response.into_parts();
-            Response::from_parts(parts, ReplyBody::backend(body, line, begun, connection.state.log.clone(), slot))
+            Response::from_parts(
+                parts,
+                ReplyBody::backend(body, line, begun, connection.state.log.clone(), slot),
+            )
         }
         Ok(Answer::Redirect(target)) => {
-            let mut response = own(StatusCode::TEMPORARY_REDIRECT, bytes::Bytes::new(), line, begun, &connection);
+            let mut response =
+                own(StatusCode::TEMPORARY_REDIRECT, bytes::Bytes::new(), line, begun, &connection);
             response.headers_mut().insert(header::LOCATION, target);
             response
         }
@@ -84,7 +88,11 @@ enum Answer {
     Redirect(HeaderValue),
 }
 
-async fn answer(request: Request<Incoming>, connection: &Connection, line: &mut Line) -> Result<Answer, Refusal> {
+async fn answer(
+    request: Request<Incoming>,
+    connection: &Connection,
+    line: &mut Line,
+) -> Result<Answer, Refusal> {
     if request.method().as_str() == REFUSED_METHOD {
         return Err(refused_by_gate(request.uri()));
     }
@@ -138,7 +146,12 @@ fn host_of_request(request: &Request<Incoming>) -> Result<(HeaderValue, String),
 }
 
 /// Temporary (307): a permanent one would stay in browsers when the project is long gone.
-fn redirect(request: &Request<Incoming>, host: &str, connection: &Connection, known: bool) -> Result<Answer, Refusal> {
+fn redirect(
+    request: &Request<Incoming>,
+    host: &str,
+    connection: &Connection,
+    known: bool,
+) -> Result<Answer, Refusal> {
     if !known {
         return Err(Refusal::UnknownHost);
     }
@@ -147,7 +160,9 @@ fn redirect(request: &Request<Incoming>, host: &str, connection: &Connection, kn
         port => format!(":{port}"),
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    HeaderValue::try_from(format!("https://{host}{port}{path}")).map(Answer::Redirect).map_err(|_| Refusal::BadRequestLine)
+    HeaderValue::try_from(format!("https://{host}{port}{path}"))
+        .map(Answer::Redirect)
+        .map_err(|_| Refusal::BadRequestLine)
 }
 
 async fn pass_on(
@@ -262,7 +277,11 @@ enum Failure {
     Final(Refusal),
 }
 
-async fn send_to(outgoing: &mut Outgoing, backend: SocketAddr, pool: &Arc<Pool>) -> Result<Response<Incoming>, Failure> {
+async fn send_to(
+    outgoing: &mut Outgoing,
+    backend: SocketAddr,
+    pool: &Arc<Pool>,
+) -> Result<Response<Incoming>, Failure> {
     let mut tried = 0;
     loop {
         let idle = if tried < STALE_TRIES_MAX { pool.take_idle(backend) } else { None };
@@ -312,7 +331,9 @@ async fn exchange(outgoing: &mut Outgoing, sender: &mut Sender) -> Result<Respon
         }
         None if may_repeat => Exchange::Repeatable,
         // The client's body broke off or was refused by the gate.
-        None if failed.error().is_user() || failed.error().is_body_write_aborted() => Exchange::Final(Refusal::Body),
+        None if failed.error().is_user() || failed.error().is_body_write_aborted() => {
+            Exchange::Final(Refusal::Body)
+        }
         None => Exchange::Final(Refusal::Broken),
     })
 }
@@ -334,7 +355,13 @@ fn first_words(request: &Request<Incoming>, connection: &Connection) -> Line {
     }
 }
 
-fn refuse(refusal: Refusal, mut line: Line, begun: Instant, connection: &Connection, http1: bool) -> Response<ReplyBody> {
+fn refuse(
+    refusal: Refusal,
+    mut line: Line,
+    begun: Instant,
+    connection: &Connection,
+    http1: bool,
+) -> Response<ReplyBody> {
     line.note = refusal.sentence().into();
     if line.method == REFUSED_METHOD {
         (line.method, line.path) = (String::new(), String::new());
@@ -352,7 +379,13 @@ fn refuse(refusal: Refusal, mut line: Line, begun: Instant, connection: &Connect
     response
 }
 
-fn own(status: StatusCode, text: bytes::Bytes, mut line: Line, begun: Instant, connection: &Connection) -> Response<ReplyBody> {
+fn own(
+    status: StatusCode,
+    text: bytes::Bytes,
+    mut line: Line,
+    begun: Instant,
+    connection: &Connection,
+) -> Response<ReplyBody> {
     line.status = status.as_u16();
     let mut response = Response::new(ReplyBody::own(text, line, begun, connection.state.log.clone()));
     *response.status_mut() = status;

@@ -180,7 +180,8 @@ impl<T> Gate<T> {
 
     fn refuse(&mut self, refusal: Refusal) {
         let number = Refusal::BY_GATE.iter().position(|known| *known == refusal).unwrap_or_default();
-        let instead = format!("{REFUSED_METHOD} /{number} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
+        let instead =
+            format!("{REFUSED_METHOD} /{number} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n");
         self.held = BytesMut::from(instead.as_str());
         self.judged = self.held.len();
         self.phase = Phase::Refused;
@@ -188,7 +189,11 @@ impl<T> Gate<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let gate = &mut *self;
         loop {
             if gate.judged > 0 {
@@ -231,7 +236,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
     }
 }
 
-fn fill<T: AsyncRead + Unpin>(io: &mut T, held: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn fill<T: AsyncRead + Unpin>(
+    io: &mut T,
+    held: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     let mut room = [0; READ_LEN];
     let mut room = ReadBuf::new(&mut room);
     ready!(Pin::new(io).poll_read(cx, &mut room))?;

@@ -45,7 +45,12 @@ const KEPT: [HeaderName; 5] =
     [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE, header::CONTENT_TYPE];
 
 fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim)
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .map(str::trim)
 }
 
 /// The protocol that the client wants to change to, if it asks in the right form. `h2c` is never offered on:
@@ -79,7 +84,8 @@ pub(crate) fn set_origin(headers: &mut HeaderMap, client: IpAddr, proto: &'stati
 }
 
 fn same_but_for_underscores(name: &str, known: &str) -> bool {
-    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    name.len() == known.len()
+        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 /// HTTP/2 clients may split a cookie; HTTP/1.1 wants one line (RFC 9113, section 8.2.3).
@@ -100,7 +106,9 @@ pub(crate) fn host_of(authority: &str) -> Option<String> {
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
     let sound_port = port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
     let sound_host = !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':'));
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':'));
     (sound_port && sound_host).then(|| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
 }
 
@@ -109,12 +117,21 @@ mod tests {
     use super::*;
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
-        lines.iter().map(|(n, v)| (n.parse::<HeaderName>().unwrap(), HeaderValue::from_str(v).unwrap())).collect()
+        lines
+            .iter()
+            .map(|(n, v)| (n.parse::<HeaderName>().unwrap(), HeaderValue::from_str(v).unwrap()))
+            .collect()
     }
 
     #[test]
     fn hop_by_hop_goes() {
-        let mut headers = map(&[("connection", "close, x-secret, host"), ("x-secret", "1"), ("te", "trailers"), ("host", "a"), ("accept", "*/*")]);
+        let mut headers = map(&[
+            ("connection", "close, x-secret, host"),
+            ("x-secret", "1"),
+            ("te", "trailers"),
+            ("host", "a"),
+            ("accept", "*/*"),
+        ]);
         strip_hop_by_hop(&mut headers);
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["host", "accept"]);
@@ -122,11 +139,24 @@ mod tests {
 
     #[test]
     fn origin_is_ours() {
-        let mut headers = map(&[("x-forwarded-for", "6.6.6.6"), ("x_forwarded_for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("x-real-ip", "6")]);
-        set_origin(&mut headers, "::ffff:1.2.3.4".parse().unwrap(), "https", &HeaderValue::from_static("a.test"));
+        let mut headers = map(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6"),
+        ]);
+        set_origin(
+            &mut headers,
+            "::ffff:1.2.3.4".parse().unwrap(),
+            "https",
+            &HeaderValue::from_static("a.test"),
+        );
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
         left.sort();
-        assert_eq!(left, ["host=a.test", "x-forwarded-for=1.2.3.4", "x-forwarded-host=a.test", "x-forwarded-proto=https"]);
+        assert_eq!(
+            left,
+            ["host=a.test", "x-forwarded-for=1.2.3.4", "x-forwarded-host=a.test", "x-forwarded-proto=https"]
+        );
     }
 
     #[test]
@@ -148,7 +178,10 @@ mod tests {
 
     #[test]
     fn upgrades() {
-        assert!(wanted_upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some());
+        assert!(
+            wanted_upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]))
+                .is_some()
+        );
         for refused in [
             map(&[("upgrade", "websocket")]),
             map(&[("connection", "upgrade")]),

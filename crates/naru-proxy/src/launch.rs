@@ -30,7 +30,13 @@ pub fn launch(exe: &Path, config: &ProxyConfig) -> Result<ProxyClient, ProxyErro
     crate::durable::create_private_dir(&dir)?;
     let log_path = dir.join("proxy.log");
     // A new file for each start: it only ever holds the last words of one process.
-    let log = File::options().read(true).write(true).create(true).truncate(true).open(&log_path).map_err(ProxyError::disk("create", &log_path))?;
+    let log = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&log_path)
+        .map_err(ProxyError::disk("create", &log_path))?;
     let child = spawn(exe, config, &log).map_err(|source| ProxyError::Spawn { exe: exe.into(), source })?;
     wait_for_socket(child, client, log)
 }

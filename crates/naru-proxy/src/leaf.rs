@@ -80,7 +80,9 @@ impl Leaves {
         let expires = UNIX_EPOCH.checked_add(Duration::from_secs(expires))?;
         // A leaf of another CA (the CA was made anew) would be refused by every client.
         let ours = text.contains(self.authority.certificate_pem());
-        (ours && still_good(expires)).then(|| self.config(&text).ok())?.map(|config| Ready { config, expires })
+        (ours && still_good(expires))
+            .then(|| self.config(&text).ok())?
+            .map(|config| Ready { config, expires })
     }
 
     fn make(&self, host: &str, path: &Path) -> Result<Ready, ProxyError> {

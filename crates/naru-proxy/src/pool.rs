@@ -39,7 +39,11 @@ struct Backend {
 
 impl Default for Backend {
     fn default() -> Self {
-        Self { idle: Vec::new(), slots: Arc::new(Semaphore::new(IN_FLIGHT_PER_BACKEND_MAX)), down_until: None }
+        Self {
+            idle: Vec::new(),
+            slots: Arc::new(Semaphore::new(IN_FLIGHT_PER_BACKEND_MAX)),
+            down_until: None,
+        }
     }
 }
 
@@ -69,7 +73,8 @@ impl Pool {
     pub async fn connect(&self, backend: SocketAddr) -> std::io::Result<Sender> {
         let patience = Duration::from_millis(CONNECT_MS_MAX);
         let stream = tokio::time::timeout(patience, TcpStream::connect(backend)).await;
-        let stream = stream.map_err(std::io::Error::from).flatten().inspect_err(|_| self.mark_down(backend))?;
+        let stream =
+            stream.map_err(std::io::Error::from).flatten().inspect_err(|_| self.mark_down(backend))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEAD_LEN_MAX)
@@ -87,7 +92,10 @@ impl Pool {
     }
 
     pub fn is_down(&self, backend: SocketAddr) -> bool {
-        self.lock().get(&backend).and_then(|known| known.down_until).is_some_and(|until| Instant::now() < until)
+        self.lock()
+            .get(&backend)
+            .and_then(|known| known.down_until)
+            .is_some_and(|until| Instant::now() < until)
     }
 
     /// Takes the connection back once its response has been read to the end. One that breaks off is dropped.

@@ -25,7 +25,9 @@ fn owner(port: u16) -> Option<String> {
 
 fn holds(pid: u32, socket: &str) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    descriptors.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == socket))
+    descriptors
+        .flatten()
+        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == socket))
 }
 
 /// Columns: number, local address, remote address, state (0A is LISTEN), …, inode as the tenth.

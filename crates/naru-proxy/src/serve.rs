@@ -144,7 +144,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ProxyError> {
     })
 }
 
-fn begin(state: &Arc<State>, http: TcpListener, https: TcpListener, control: UnixListener) -> mpsc::Receiver<()> {
+fn begin(
+    state: &Arc<State>,
+    http: TcpListener,
+    https: TcpListener,
+    control: UnixListener,
+) -> mpsc::Receiver<()> {
     let (alive, connections) = mpsc::channel(1);
     tokio::spawn(control::serve(control, state.clone()));
     tokio::spawn(accept(http, state.clone(), false, alive.clone()));
@@ -211,7 +216,9 @@ async fn connection(stream: TcpStream, client: SocketAddr, state: &Arc<State>, i
         return serve_http1(stream, Connection::plain(state, client)).await;
     }
     match tls::accept(stream, state).await {
-        Ok(accepted) if accepted.is_h2 => serve_http2(accepted.stream, Connection::tls(state, client, accepted.host)).await,
+        Ok(accepted) if accepted.is_h2 => {
+            serve_http2(accepted.stream, Connection::tls(state, client, accepted.host)).await
+        }
         Ok(accepted) => serve_http1(accepted.stream, Connection::tls(state, client, accepted.host)).await,
         Err(refused) => state.log.write(Line {
             at: now().to_string(),
@@ -223,7 +230,10 @@ async fn connection(stream: TcpStream, client: SocketAddr, state: &Arc<State>, i
     }
 }
 
-async fn serve_http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, mut connection: Connection) {
+async fn serve_http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+    mut connection: Connection,
+) {
     let (gate, switch) = Gate::new(stream);
     connection.upgrade = Some(switch);
     let mut ending = connection.state.ending();

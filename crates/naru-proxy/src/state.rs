@@ -107,7 +107,9 @@ impl State {
 
 fn read_table(path: &std::path::Path) -> Result<RouteTable, ProxyError> {
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| ProxyError::disk("understand", path)(error.into())),
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| ProxyError::disk("understand", path)(error.into()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(RouteTable::default()),
         Err(error) => Err(ProxyError::disk("read", path)(error)),
     }

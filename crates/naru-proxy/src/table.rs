@@ -93,7 +93,8 @@ pub fn host_problem(host: &str) -> Option<&'static str> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    (!host.split('.').all(sound_label)).then_some("a host consists of letters, digits, '-' and '.'; write other scripts in punycode")
+    (!host.split('.').all(sound_label))
+        .then_some("a host consists of letters, digits, '-' and '.'; write other scripts in punycode")
 }
 
 /// Why `prefix` cannot be routed; `None` when it can.
@@ -151,7 +152,8 @@ impl Compiled {
 
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<CompiledRoute>> {
         self.hosts.get(host)?.iter().find(|route| {
-            path.strip_prefix(route.prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(route.prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     }
 
@@ -180,7 +182,11 @@ mod tests {
 
     #[test]
     fn longest_prefix_on_segment_borders() {
-        let routes = vec![route("a.test", "/", "root"), route("a.test", "/api/", "api"), route("a.test", "/api/v2", "v2")];
+        let routes = vec![
+            route("a.test", "/", "root"),
+            route("a.test", "/api/", "api"),
+            route("a.test", "/api/v2", "v2"),
+        ];
         let table = Compiled::new(RouteTable { routes }, 1).unwrap();
         let service = |host: &str, path: &str| table.route(host, path).map(|route| route.service.clone());
         for (path, expect) in [
@@ -199,9 +205,16 @@ mod tests {
 
     #[test]
     fn bad_routes_are_named() {
-        for (host, path) in
-            [("*.test", "/"), ("A.test", "/"), ("", "/"), ("a..b", "/"), ("1.2.3.4", "/"), ("a.test", "x"), ("a.test", "/a b"), ("-a", "/")]
-        {
+        for (host, path) in [
+            ("*.test", "/"),
+            ("A.test", "/"),
+            ("", "/"),
+            ("a..b", "/"),
+            ("1.2.3.4", "/"),
+            ("a.test", "x"),
+            ("a.test", "/a b"),
+            ("-a", "/"),
+        ] {
             let table = RouteTable { routes: vec![route(host, path, "s")] };
             assert!(matches!(table.validate(), Err(ProxyError::BadRoute { .. })), "{host}{path}");
         }

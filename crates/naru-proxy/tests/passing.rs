@@ -27,7 +27,13 @@ async fn the_backend_learns_who_asks() {
         .body(full(""))
         .unwrap();
     let (_, text) = read(bench.http1("a.test").await.send_request(request).await.unwrap()).await;
-    for line in ["host: a.test", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: https", "x-forwarded-host: a.test", "x-kept: 1"] {
+    for line in [
+        "host: a.test",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: https",
+        "x-forwarded-host: a.test",
+        "x-kept: 1",
+    ] {
         assert!(text.lines().any(|got| got == line), "{line} in\n{text}");
     }
     assert!(!text.contains("6.6.6.6") && !text.contains("x-hop"), "{text}");
@@ -124,12 +130,14 @@ async fn smuggling_is_refused_and_reaches_nobody() {
         "NARU-REFUSED /999 HTTP/1.1\r\nHost: a.test\r\n\r\n".to_owned(),
     ] {
         // What follows must not be taken for a request of its own.
-        let answer = bench.raw("a.test", format!("{attempt}GET /smuggled HTTP/1.1\r\n{h}\r\n").as_bytes()).await;
+        let answer =
+            bench.raw("a.test", format!("{attempt}GET /smuggled HTTP/1.1\r\n{h}\r\n").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{attempt:?}\n{answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{attempt:?}\n{answer}");
         assert!(answer.to_ascii_lowercase().contains("connection: close"), "{attempt:?}\n{answer}");
     }
-    let nobody = std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_pending())).await;
+    let nobody =
+        std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_pending())).await;
     assert!(nobody, "no attempt reached the backend");
 }
 
@@ -137,7 +145,9 @@ async fn smuggling_is_refused_and_reaches_nobody() {
 async fn a_bad_chunk_ends_the_connection() {
     let bench = Bench::new(vec![route("a.test", "/", &[backend("one", Arc::default()).await])]).await;
     let head = "POST /echo HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let answer = bench.raw("a.test", format!("{head}3\r\nabcX\r\nGET /who HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes()).await;
+    let answer = bench
+        .raw("a.test", format!("{head}3\r\nabcX\r\nGET /who HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes())
+        .await;
     assert!(!answer.contains("\r\none"), "{answer}");
 }
 

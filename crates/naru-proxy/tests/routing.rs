@@ -130,7 +130,10 @@ async fn refused_tables_change_nothing() {
     let client = bench.client();
     let bad = naru_proxy::RouteTable { routes: vec![route("*.test", "/", &[one])] };
     let refused = tokio::task::spawn_blocking(move || client.set_routes(&bad)).await.unwrap().unwrap_err();
-    assert!(matches!(&refused, ProxyError::Refused { message } if message.contains("wildcard")), "{refused:?}");
+    assert!(
+        matches!(&refused, ProxyError::Refused { message } if message.contains("wildcard")),
+        "{refused:?}"
+    );
     assert_eq!(bench.get("a.test", "/").await.1, "one");
     assert_eq!(bench.set(vec![]).await, 3);
 }

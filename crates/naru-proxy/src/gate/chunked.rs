@@ -130,7 +130,11 @@ mod tests {
             // One byte at a time there must be the same verdict.
             let mut slow = Chunked::default();
             let steps: Result<Vec<_>, _> = text.bytes().map(|byte| slow.follow(&[byte])).collect();
-            assert_eq!(steps.is_ok_and(|steps| steps.iter().any(|(_, end)| *end)), expect.is_some(), "{text:?}");
+            assert_eq!(
+                steps.is_ok_and(|steps| steps.iter().any(|(_, end)| *end)),
+                expect.is_some(),
+                "{text:?}"
+            );
         }
     }
 }

@@ -169,7 +169,8 @@ impl<'a> Fields<'a> {
             self.upgrade = true;
         } else if is("connection") {
             let text = String::from_utf8_lossy(value);
-            self.connection_upgrade |= text.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+            self.connection_upgrade |=
+                text.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
         }
         Ok(())
     }
@@ -224,21 +225,42 @@ mod tests {
             (format!("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\n\r\n"), Ok(Framing::Length(5))),
             (format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding: Chunked\r\n\r\n"), Ok(Framing::Chunked)),
             (format!("GET http://A.test/ HTTP/1.1\r\n{h}\r\n"), Ok(Framing::None)),
-            (format!("GET / HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), Ok(Framing::Upgrade)),
+            (
+                format!("GET / HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+                Ok(Framing::Upgrade),
+            ),
             ("GET / HTTP/1.1\r\nAccept: */*\r\n\r\n".into(), Err(Refusal::Host)),
             (format!("GET / HTTP/1.1\r\n{h}{h}\r\n"), Err(Refusal::Host)),
             ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into(), Err(Refusal::Host)),
             ("GET / HTTP/1.1\r\nHost:\r\n\r\n".into(), Err(Refusal::Host)),
             (format!("GET http://b.test/ HTTP/1.1\r\n{h}\r\n"), Err(Refusal::HostMismatch)),
-            (format!("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(Refusal::BothFramings)),
-            (format!("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 5\r\n\r\n"), Err(Refusal::ContentLength)),
+            (
+                format!("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                Err(Refusal::BothFramings),
+            ),
+            (
+                format!("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 5\r\n\r\n"),
+                Err(Refusal::ContentLength),
+            ),
             (format!("POST / HTTP/1.1\r\n{h}Content-Length: 5, 5\r\n\r\n"), Err(Refusal::ContentLength)),
             (format!("POST / HTTP/1.1\r\n{h}Content-Length: +5\r\n\r\n"), Err(Refusal::ContentLength)),
             (format!("POST / HTTP/1.1\r\n{h}Content-Length: 0x5\r\n\r\n"), Err(Refusal::ContentLength)),
-            (format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding: gzip, chunked\r\n\r\n"), Err(Refusal::TransferEncoding)),
-            (format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding:\tchunked\r\n\r\n"), Err(Refusal::TransferEncoding)),
-            (format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n"), Err(Refusal::TransferEncoding)),
-            (format!("POST / HTTP/1.0\r\n{h}Transfer-Encoding: chunked\r\n\r\n"), Err(Refusal::TransferEncoding)),
+            (
+                format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding: gzip, chunked\r\n\r\n"),
+                Err(Refusal::TransferEncoding),
+            ),
+            (
+                format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding:\tchunked\r\n\r\n"),
+                Err(Refusal::TransferEncoding),
+            ),
+            (
+                format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n"),
+                Err(Refusal::TransferEncoding),
+            ),
+            (
+                format!("POST / HTTP/1.0\r\n{h}Transfer-Encoding: chunked\r\n\r\n"),
+                Err(Refusal::TransferEncoding),
+            ),
             (format!("POST / HTTP/1.1\r\n{h}Transfer-Encoding : chunked\r\n\r\n"), Err(Refusal::BadHeader)),
             (format!("GET / HTTP/1.1\r\n{h}X: a\r\n b\r\n\r\n"), Err(Refusal::ObsoleteFolding)),
             (format!("GET / HTTP/1.1\r\n{h}X: a\0b\r\n\r\n"), Err(Refusal::BadHeader)),
@@ -250,8 +272,14 @@ mod tests {
             (format!("GET * HTTP/1.1\r\n{h}\r\n"), Err(Refusal::BadRequestLine)),
             (format!("CONNECT a:1 HTTP/1.1\r\n{h}\r\n"), Err(Refusal::Method)),
             (format!("GET /{} HTTP/1.1\r\n{h}\r\n", "x".repeat(TARGET_LEN_MAX)), Err(Refusal::TargetTooLong)),
-            (format!("GET / HTTP/1.1\r\n{h}{}\r\n", "x: y\r\n".repeat(FIELDS_MAX)), Err(Refusal::HeadTooLarge)),
-            (format!("GET / HTTP/1.1\r\n{h}x: {}\r\n\r\n", "y".repeat(HEAD_LEN_MAX)), Err(Refusal::HeadTooLarge)),
+            (
+                format!("GET / HTTP/1.1\r\n{h}{}\r\n", "x: y\r\n".repeat(FIELDS_MAX)),
+                Err(Refusal::HeadTooLarge),
+            ),
+            (
+                format!("GET / HTTP/1.1\r\n{h}x: {}\r\n\r\n", "y".repeat(HEAD_LEN_MAX)),
+                Err(Refusal::HeadTooLarge),
+            ),
         ] {
             assert_eq!(verdict(&head), expect, "{:?}", head.get(..120).unwrap_or(&head));
         }

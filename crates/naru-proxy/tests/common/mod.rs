@@ -57,7 +57,8 @@ impl Bench {
     }
 
     pub async fn tls(&self, host: &str, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
-        let ca = CertificateDer::from_pem_file(self.dir.path().join("root").join(CA_CERTIFICATE_FILE)).unwrap();
+        let ca =
+            CertificateDer::from_pem_file(self.dir.path().join("root").join(CA_CERTIFICATE_FILE)).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -91,7 +92,8 @@ impl Bench {
     pub async fn http2(&self, host: &str) -> http2::SendRequest<BoxBody<Bytes, Infallible>> {
         let stream = self.tls(host, b"h2").await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -113,7 +115,12 @@ pub fn full(text: &'static str) -> BoxBody<Bytes, Infallible> {
 }
 
 pub fn route(host: &str, path_prefix: &str, backends: &[SocketAddr]) -> Route {
-    Route { host: host.into(), path_prefix: path_prefix.into(), backends: backends.to_vec(), service: "web".into() }
+    Route {
+        host: host.into(),
+        path_prefix: path_prefix.into(),
+        backends: backends.to_vec(),
+        service: "web".into(),
+    }
 }
 
 /// Loopback port on which nobody listens.
@@ -130,7 +137,8 @@ pub async fn backend(name: &'static str, release: Arc<tokio::sync::Notify>) -> S
         while let Ok((stream, _)) = listener.accept().await {
             let release = release.clone();
             let service = service_fn(move |request| answer(name, request, release.clone()));
-            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let serving =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::spawn(serving.with_upgrades());
         }
     });
