@@ -30,12 +30,17 @@ impl Position {
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) -> BuildError {
-        BuildError::Dockerfile { at: self.clone(), message: message.into(), hint: None, unsupported: false }
+        BuildError::Dockerfile {
+            at: Box::new(self.clone()),
+            message: message.into(),
+            hint: None,
+            unsupported: false,
+        }
     }
 
     pub(crate) fn hinted(&self, message: impl Into<String>, hint: impl Into<String>) -> BuildError {
         BuildError::Dockerfile {
-            at: self.clone(),
+            at: Box::new(self.clone()),
             message: message.into(),
             hint: Some(hint.into()),
             unsupported: false,
@@ -44,7 +49,7 @@ impl Position {
 
     pub(crate) fn unsupported(&self, message: impl Into<String>, hint: impl Into<String>) -> BuildError {
         BuildError::Dockerfile {
-            at: self.clone(),
+            at: Box::new(self.clone()),
             message: message.into(),
             hint: Some(hint.into()),
             unsupported: true,
@@ -56,7 +61,7 @@ impl Position {
 pub enum BuildError {
     /// Wrong or unsupported at one place of the Dockerfile.
     #[error("{}:{}: {message}{}", at.file, at.line, quote(&at.text))]
-    Dockerfile { at: Position, message: String, hint: Option<String>, unsupported: bool },
+    Dockerfile { at: Box<Position>, message: String, hint: Option<String>, unsupported: bool },
     #[error("{file}: {message}")]
     File { file: String, message: String, hint: Option<String> },
     #[error("unable to evaluate symlinks in Dockerfile path: {name}: no such file or directory")]
@@ -64,10 +69,10 @@ pub enum BuildError {
     #[error("target stage {target:?} could not be found")]
     NoTarget { target: String, known: Vec<String> },
     #[error("{}:{}: {source}", at.file, at.line)]
-    At { at: Position, source: Error },
+    At { at: Box<Position>, source: Error },
     /// Docker's text, which clients and scripts look for.
     #[error("The command '{command}' returned a non-zero code: {code}")]
-    Command { command: String, code: i32, at: Position },
+    Command { command: String, code: i32, at: Box<Position> },
     #[error("build cancelled")]
     Cancelled,
     #[error("cannot {step} {}", path.display())]
@@ -103,9 +108,9 @@ impl BuildError {
             Self::Dockerfile { .. }
             | Self::File { .. }
             | Self::NoDockerfile { .. }
-            | Self::NoTarget { .. } => Kind::InvalidInput,
+            | Self::NoTarget { .. }
+            | Self::Command { .. } => Kind::InvalidInput,
             Self::At { source, .. } | Self::Layer { source, .. } => source.kind(),
-            Self::Command { .. } => Kind::InvalidInput,
             Self::Cancelled => Kind::Conflict,
             Self::Io { .. } => Kind::Internal,
             Self::Outside(error) => error.kind(),

@@ -3,6 +3,8 @@
 
 pub(crate) mod copy;
 pub(crate) mod expand;
+#[cfg(test)]
+mod expand_tests;
 pub(crate) mod flags;
 pub(crate) mod healthcheck;
 pub(crate) mod instruction;

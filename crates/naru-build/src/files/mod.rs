@@ -4,6 +4,7 @@
 pub(crate) mod archive;
 pub(crate) mod at;
 pub(crate) mod ignore;
+pub(crate) mod mount_points;
 pub(crate) mod resolve;
 pub(crate) mod source;
 pub(crate) mod users;

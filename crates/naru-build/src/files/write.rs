@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -107,9 +107,9 @@ impl LayerWriter<'_> {
             return Err(self.not_a_directory(&path, stat));
         }
         match rustix::fs::mkdirat(&place.upper, name, Mode::from_raw_mode(0o700)) {
-            Ok(()) => {
-                self.dress(&place.upper, name, below.as_ref(), like, &place.view).map_err(wrap("set up"))?
-            }
+            Ok(()) => self
+                .dress(&place.upper, name, below.as_ref(), like, place.view.as_ref())
+                .map_err(wrap("set up"))?,
             Err(Errno::EXIST) => {
                 let there = at::stat(&place.upper, name).map_err(wrap("read"))?;
                 if !at::is_dir(&there) {
@@ -133,7 +133,7 @@ impl LayerWriter<'_> {
         name: &OsStr,
         below: Option<&Stat>,
         like: Option<&Stat>,
-        view: &Option<OwnedFd>,
+        view: Option<&OwnedFd>,
     ) -> Result<(), Errno> {
         let made = at::open_dir_beneath(upper, Path::new(name))?;
         let ((uid, gid), mode) = match (below, like) {
@@ -333,28 +333,6 @@ fn copy_xattrs(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
             // A filesystem without such attributes can't have them restored either.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
             Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// Takes away the empty directories and files that were made in `upper` only as mount points, deepest
-/// first. Whatever is no longer empty, or no longer what it was, stays.
-pub(crate) fn remove_mount_points(upper: &Path, points: &[PathBuf]) -> Result<()> {
-    let root = at::open_root(upper).map_err(BuildError::sys("open", upper))?;
-    for point in points {
-        let Ok(parent) = at::open_dir_beneath(&root, point.parent().unwrap_or(Path::new(""))) else {
-            continue;
-        };
-        let name: OsString = point.file_name().unwrap_or_default().to_owned();
-        let Ok(stat) = at::stat(&parent, &name) else { continue };
-        let flags = if at::is_dir(&stat) { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        if !at::is_dir(&stat) && (at::kind(&stat) != FileType::RegularFile || stat.st_size != 0) {
-            continue;
-        }
-        match rustix::fs::unlinkat(&parent, &name, flags) {
-            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
-            Err(errno) => return Err(BuildError::sys("remove the mount point", point)(errno)),
         }
     }
     Ok(())

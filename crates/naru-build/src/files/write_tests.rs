@@ -2,8 +2,9 @@
 
 use super::at;
 use super::ignore::Ignore;
+use super::mount_points::remove_mount_points;
 use super::source::SourceTree;
-use super::write::{Changes, LayerWriter, remove_mount_points};
+use super::write::{Changes, LayerWriter};
 use crate::error::Position;
 use rustix::fd::AsFd;
 use std::collections::HashMap;

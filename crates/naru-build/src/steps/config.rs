@@ -37,7 +37,9 @@ fn apply(
     Ok(match instruction {
         Instruction::Env(pairs) => {
             let pairs = expand_pairs(pairs, &word)?;
-            pairs.iter().for_each(|(key, value)| state.set_env(key, value));
+            for (key, value) in &pairs {
+                state.set_env(key, value);
+            }
             format!("ENV {}", join_pairs(&pairs))
         }
         Instruction::Label(pairs) => {

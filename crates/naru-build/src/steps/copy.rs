@@ -110,10 +110,11 @@ fn prepare<'a>(
     let mut files = Vec::new();
     for heredoc in &copy.inline {
         let content = if heredoc.chomp { cut_tabs(&heredoc.content) } else { heredoc.content.clone() };
-        let content = match heredoc.expand {
-            true => expand_text(&content, run.file.escape, &|name| state.variable(name))
-                .map_err(|message| at.error(message))?,
-            false => content,
+        let content = if heredoc.expand {
+            expand_text(&content, run.file.escape, &|name| state.variable(name))
+                .map_err(|message| at.error(message))?
+        } else {
+            content
         };
         files.push((heredoc.name.clone(), content));
     }

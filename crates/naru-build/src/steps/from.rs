@@ -47,7 +47,7 @@ pub(crate) fn base(run: &mut Execution<'_>, index: usize) -> Result<State> {
 
 /// An image from the store, or from its registry. Its layers are held for the build.
 pub(crate) fn image(run: &mut Execution<'_>, at: &Position, name: &str) -> Result<Image> {
-    let wrap = |source| BuildError::At { at: at.clone(), source };
+    let wrap = |source| BuildError::At { at: Box::new(at.clone()), source };
     let image = if run.request.pull && !is_id(name) {
         pull(run, at, name)?
     } else {
@@ -75,7 +75,7 @@ pub(crate) fn image(run: &mut Execution<'_>, at: &Position, name: &str) -> Resul
 }
 
 fn pull(run: &mut Execution<'_>, at: &Position, name: &str) -> Result<Image> {
-    let wrap = |source| BuildError::At { at: at.clone(), source };
+    let wrap = |source| BuildError::At { at: Box::new(at.clone()), source };
     let reference = ImageRef::parse(name).map_err(wrap)?.with_default_tag();
     let events = Mutex::new(&mut *run.events);
     let progress = |message: Progress| {

@@ -25,9 +25,10 @@ const PRIVATE_MAX: usize = 64;
 
 /// Mounts that are ready; the caches stay locked until this is dropped.
 #[derive(Default)]
+#[allow(dead_code)] // `locks` is held, never read
 pub(crate) struct Prepared {
     pub(crate) mounts: Vec<StepMount>,
-    _locks: Vec<File>,
+    locks: Vec<File>,
 }
 
 /// Takes a mount into the step's key: a cache's content doesn't count, a bound tree's does.
@@ -68,7 +69,7 @@ pub(crate) fn prepare(
                 let name = blake3::hash(id.as_bytes()).to_hex();
                 let base = run.cache.mounts().join(name.as_str());
                 let (source, lock) = lock_cache(run, &base, *sharing, (*mode, *uid, *gid))?;
-                prepared._locks.push(lock);
+                prepared.locks.push(lock);
                 StepMountKind::Bind { source, read_only: *read_only }
             }
         };

@@ -4,8 +4,8 @@ use crate::dockerfile::instruction::Run;
 use crate::error::{BuildError, Position, Result};
 use crate::event::BuildEvent;
 use crate::execute::Execution;
+use crate::files::mount_points::remove_mount_points;
 use crate::files::source::field;
-use crate::files::write::remove_mount_points;
 use crate::runner::{StepMount, StepMountKind, StepSpec};
 use crate::scratch::random;
 use crate::state::{DEFAULT_PATH, State};
@@ -85,10 +85,14 @@ fn execute(
         events(BuildEvent::Output { stream, bytes: bytes.to_vec() });
     });
     run.check_cancel()?;
-    let exit = ended.map_err(|source| BuildError::At { at: at.clone(), source })?;
+    let exit = ended.map_err(|source| BuildError::At { at: Box::new(at.clone()), source })?;
     if exit.code != 0 {
         run.tell(BuildEvent::CommandFailed { code: exit.code });
-        return Err(BuildError::Command { command: shown.to_owned(), code: exit.code, at: at.clone() });
+        return Err(BuildError::Command {
+            command: shown.to_owned(),
+            code: exit.code,
+            at: Box::new(at.clone()),
+        });
     }
     run.tell(BuildEvent::Finished { id });
     remove_mount_points(&upper, &points)?;
