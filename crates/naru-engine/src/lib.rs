@@ -17,24 +17,51 @@
 //! # How it is tested
 //! The state machine in a seeded simulator; the whole against real containers, as root.
 
+mod actor;
+mod archive;
+mod attach;
+mod attachment;
+mod commit;
+mod container;
+mod copy_up;
+mod create;
 mod db;
+mod emit;
+mod engine;
 mod events;
-mod face;
+mod exec;
+mod health;
 mod ids;
+mod keeper_link;
+mod launch;
+mod logs;
+mod lowering;
 mod machine;
 mod merge;
 mod names;
+mod networks;
+mod open;
 mod options;
 mod record;
+mod refusal;
+mod requests;
+mod rootview;
+mod stats;
 mod stats_view;
+mod teardown;
+mod update;
+mod validate;
 mod view;
+mod views;
+mod volumes;
 
-pub use face::{Engine, WaitHandle};
+pub use engine::Engine;
 pub use options::*;
+pub use requests::WaitHandle;
 pub use stats_view::*;
 pub use view::*;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks a mutex whose holders do not panic half way; should one have, its data is still the best there is.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

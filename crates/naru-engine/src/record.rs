@@ -25,6 +25,9 @@ pub struct ContainerRow {
 pub struct RunFacts {
     pub endpoints: BTreeMap<String, EndpointView>,
     pub ports: Vec<PublishedPort>,
+    /// The same as `naru-net` said it, to be handed back to it after a daemon start.
+    pub net: Vec<naru_net::Endpoint>,
+    pub net_ports: Vec<naru_net::PublishedPort>,
     pub health: Option<HealthView>,
 }
 
@@ -34,10 +37,6 @@ pub struct NetworkRow {
     pub name: String,
     pub driver: String,
     #[serde(default)]
-    pub device: String,
-    #[serde(default)]
-    pub internal: bool,
-    #[serde(default)]
     pub attachable: bool,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -45,8 +44,9 @@ pub struct NetworkRow {
     pub options: BTreeMap<String, String>,
     #[serde(default)]
     pub ipam: Vec<IpamView>,
+    /// `None` for `host` and `none`.
     #[serde(default)]
-    pub enable_ipv6: bool,
+    pub net: Option<naru_net::Network>,
     pub created: Timestamp,
 }
 

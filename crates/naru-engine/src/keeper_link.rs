@@ -1,0 +1,284 @@
+//! The engine's connection to the keeper: calls out, notices in, and a new keeper when the old one dies.
+//!
+//! Containers do not notice a keeper's death: the engine holds duplicates of their pipes and hands them to the next.
+
+use crate::container::Container;
+use crate::engine::Engine;
+use crate::machine::{Event as Step, ExitStatus};
+use naru_runtime::keeper::client::{ClientError, KeeperClient, Notice};
+use naru_runtime::keeper::held::HeldFds;
+use naru_runtime::keeper::protocol::{
+    AdoptRequest, Event, ExitRecord, ExitStatus as KeeperStatus, LogFile, ProcessEntry, Refusal, StdioSpec, Target,
+};
+use naru_types::spec::ContainerSpec;
+use naru_types::{Error, Kind, Result};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long a failed attempt to start a keeper is followed by the next.
+const RELAUNCH_PAUSE: Duration = Duration::from_secs(1);
+/// How often a call is tried while the keeper is being replaced, and the pause between.
+const CALL_TRIES: u32 = 50;
+const CALL_PAUSE: Duration = Duration::from_millis(100);
+
+pub const UNSEEN: &str = "exit status unknown: the keeper was killed while the container ran";
+
+pub struct KeeperLink {
+    client: Mutex<Option<Arc<KeeperClient>>>,
+}
+
+/// Notices are few (one per process that ends), so the queue is not bounded: the reader thread must never wait.
+pub type Notices = mpsc::UnboundedReceiver<Notice>;
+
+impl KeeperLink {
+    /// Starts a keeper unless one runs, and connects. Blocks.
+    pub fn open(exe: &Path, run: &Path) -> Result<(Self, Notices)> {
+        let (client, notices) = connect(exe, run)?;
+        Ok((Self { client: Mutex::new(Some(Arc::new(client))) }, notices))
+    }
+
+    /// Every process the keeper knows. Blocks.
+    pub fn list(&self) -> Result<Vec<ProcessEntry>> {
+        let client = self.current().ok_or_else(|| Error::unavailable("the keeper has gone"))?;
+        client.list().map_err(client_error)
+    }
+
+    fn current(&self) -> Option<Arc<KeeperClient>> {
+        crate::lock(&self.client).clone()
+    }
+
+    fn replace(&self, client: Option<KeeperClient>) {
+        *crate::lock(&self.client) = client.map(Arc::new);
+    }
+}
+
+fn connect(exe: &Path, run: &Path) -> Result<(KeeperClient, Notices)> {
+    let failed = |error: &dyn std::error::Error| Error::unavailable(format!("cannot start the keeper: {error}"));
+    naru_runtime::keeper::launch(exe, run).map_err(|error| failed(&error).with_source(error))?;
+    let (sender, notices) = mpsc::unbounded_channel();
+    let on_notice = move |notice| {
+        // The receiver goes only when the engine does.
+        let _ = sender.send(notice);
+    };
+    let client = KeeperClient::connect(run, on_notice).map_err(|error| failed(&error).with_source(error))?;
+    Ok((client, notices))
+}
+
+impl Engine {
+    /// The keeper, waiting a bounded time for one that is being replaced. Blocks.
+    pub(crate) fn keeper(&self) -> Result<Arc<KeeperClient>> {
+        for _ in 0..CALL_TRIES {
+            if let Some(client) = self.keeper.current() {
+                return Ok(client);
+            }
+            std::thread::sleep(CALL_PAUSE);
+        }
+        Err(Error::unavailable("the keeper is being replaced and did not come back in time"))
+    }
+
+    /// One call to the keeper, from async code.
+    pub(crate) async fn with_keeper<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&KeeperClient) -> std::result::Result<T, ClientError> + Send + 'static,
+    ) -> Result<T> {
+        self.blocking(move |engine| call(engine.keeper()?.as_ref()).map_err(client_error)).await
+    }
+
+    /// Sorts notices for as long as the engine lives.
+    pub(crate) async fn follow_keeper(self: Arc<Self>, mut notices: Notices) {
+        loop {
+            let notice = tokio::select! {
+                notice = notices.recv() => notice,
+                () = self.closed() => return,
+            };
+            match notice {
+                Some(Notice::Event(event)) => self.on_keeper_event(event),
+                Some(Notice::Disconnected) | None => {
+                    self.keeper.replace(None);
+                    match self.replace_keeper().await {
+                        Some(next) => notices = next,
+                        None => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_keeper_event(&self, event: Event) {
+        match event {
+            Event::Exited { target: Target { id, exec_id: Some(exec_id) }, exit } => {
+                self.exec_ended(&id, &exec_id, i64::from(exit.status.docker_code()));
+            }
+            Event::Exited { target: Target { id, exec_id: None }, exit } => {
+                if self.by_id(&id).is_none() {
+                    self.forget_stray(id);
+                    return;
+                }
+                self.report(&id, Step::Ended(ended(exit)));
+            }
+            Event::Oom { id } => self.report(&id, Step::Oom),
+            // The client has closed its duplicate already.
+            Event::StdinClosed { .. } => {}
+        }
+    }
+
+    /// The end of something that start-up found and killed.
+    fn forget_stray(&self, id: naru_types::ContainerId) {
+        let engine = self.arc();
+        tokio::task::spawn_blocking(move || {
+            if let Ok(keeper) = engine.keeper() {
+                // The keeper forgets it when it ends, at the latest.
+                let _ = keeper.forget(&Target::container(id));
+            }
+        });
+    }
+
+    /// Until it works or the engine closes.
+    async fn replace_keeper(self: &Arc<Self>) -> Option<Notices> {
+        loop {
+            if self.is_closing() {
+                return None;
+            }
+            let next = self
+                .blocking(|engine| {
+                    let (client, notices) = connect(&engine.config.exe, &engine.config.run)?;
+                    engine.readopt(&client)?;
+                    engine.keeper.replace(Some(client));
+                    Ok(notices)
+                })
+                .await;
+            match next {
+                Ok(notices) => return Some(notices),
+                Err(_) => tokio::time::sleep(RELAUNCH_PAUSE).await,
+            }
+        }
+    }
+
+    /// Hands every running container to a keeper that may not know it. Execs of the old keeper are lost to us.
+    fn readopt(&self, client: &KeeperClient) -> Result<()> {
+        let known = client.list().map_err(client_error)?;
+        let containers: Vec<_> = self.table().containers.values().map(Arc::clone).collect();
+        for container in containers {
+            self.take_up(client, &container, &known);
+        }
+        self.lose_execs(&known);
+        Ok(())
+    }
+
+    /// Brings one container and the keeper's word about it together: it runs and is known, it runs and is adopted, or
+    /// it has ended and its task hears how.
+    pub(crate) fn take_up(&self, client: &KeeperClient, container: &Arc<Container>, known: &[ProcessEntry]) {
+        let target = Target::container(container.id.clone());
+        let entry = known.iter().find(|entry| entry.target == target);
+        let (state, held) = {
+            let cell = container.cell();
+            (cell.state.clone(), cell.held.clone())
+        };
+        let starting = matches!(state, crate::machine::State::Starting(_));
+        if let Some(entry) = entry {
+            if starting {
+                self.report(&container.id, Step::Launched { pid: entry.pid, at: entry.started_at });
+            }
+            match entry.exit {
+                Some(exit) => self.report(&container.id, Step::Ended(ended(exit))),
+                None if state.run().is_some() || starting => {
+                    if let (None, Ok(started)) = (held, client.hold(&target)) {
+                        container.cell().held = Some(Arc::new(started.fds));
+                    }
+                }
+                // It runs though nobody wants it: a removal was under way. Its task will tear it down.
+                None => {}
+            }
+            return;
+        }
+        if let Some(exit) = ExitRecord::read(&container.paths.bundle).filter(|_| state.run().is_some()) {
+            self.report(&container.id, Step::Ended(ended(exit)));
+            return;
+        }
+        let Some(run) = state.run() else {
+            if starting {
+                let error = "the daemon was stopped while the container was being started".to_owned();
+                self.report(&container.id, Step::LaunchFailed { code: 128, error });
+            }
+            return;
+        };
+        let held = held.or_else(|| orphan(container, run.pid).map(Arc::new));
+        let adopted = held.as_ref().is_some_and(|held| {
+            let request = AdoptRequest {
+                id: container.id.clone(),
+                pid: run.pid,
+                started_at: run.started_at,
+                bundle: container.paths.bundle.clone(),
+                stdio: stdio_of(&container.cell().spec),
+                log: log_of(container),
+                paused: matches!(state, crate::machine::State::Paused { .. }),
+            };
+            client.adopt(request, held).is_ok()
+        });
+        if adopted {
+            container.cell().held = held;
+        } else {
+            let (code, at) = (None, crate::ids::now());
+            self.report(&container.id, Step::Ended(ExitStatus { code, oom: false, at, why: UNSEEN.into() }));
+        }
+    }
+}
+
+/// A container that outlived both keeper and daemon: only its pidfd can be had back. The number may have been given to
+/// another process, so its cgroup has to name the container.
+fn orphan(container: &Container, pid: i32) -> Option<HeldFds> {
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_raw(pid)?,
+        rustix::process::PidfdFlags::empty(),
+    )
+    .ok()?;
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    cgroups.contains(container.id.as_str()).then(|| HeldFds { pidfd: Some(pidfd), ..HeldFds::default() })
+}
+
+pub fn ended(exit: ExitRecord) -> ExitStatus {
+    let code = match exit.status {
+        KeeperStatus::Code(_) | KeeperStatus::Signal(_) => Some(i64::from(exit.status.docker_code())),
+        KeeperStatus::Unknown => None,
+    };
+    ExitStatus { code, oom: exit.oom, at: exit.at, why: UNSEEN.into() }
+}
+
+pub fn stdio_of(spec: &ContainerSpec) -> StdioSpec {
+    let (rows, cols) = spec.stdio.console_size.unwrap_or((0, 0));
+    StdioSpec {
+        tty: spec.stdio.tty,
+        rows,
+        cols,
+        open_stdin: spec.stdio.open_stdin,
+        stdin_once: spec.stdio.stdin_once,
+    }
+}
+
+pub fn log_of(container: &Container) -> Option<LogFile> {
+    let log = container.cell().spec.log.clone();
+    log.enabled.then(|| LogFile {
+        path: container.paths.log(),
+        file_bytes_max: log.file_bytes_max,
+        files_max: log.files_max,
+    })
+}
+
+pub fn client_error(error: ClientError) -> Error {
+    let kind = match &error {
+        ClientError::Refused { reason: Refusal::Unknown, .. } => Kind::NotFound,
+        ClientError::Refused { reason: Refusal::NotRunning | Refusal::Busy, .. } => Kind::Conflict,
+        ClientError::Connect { .. } | ClientError::Disconnected | ClientError::Timeout => Kind::Unavailable,
+        ClientError::Refused { .. }
+        | ClientError::Socket(_)
+        | ClientError::Version { .. }
+        | ClientError::Unexpected
+        | ClientError::Wire(_)
+        | ClientError::Thread(_)
+        | ClientError::BundleFile { .. }
+        | ClientError::Encode { .. } => Kind::Internal,
+    };
+    Error::new(kind, error.to_string()).with_source(error)
+}

@@ -1,0 +1,72 @@
+//! After a run, and after the last: giving everything back. An error never stops the rest.
+
+use crate::container::Container;
+use crate::engine::Engine;
+use naru_runtime::cgroup::Cgroup;
+use naru_runtime::keeper::protocol::Target;
+use naru_types::spec::MountSource;
+use naru_types::{Error, Result};
+use std::sync::Arc;
+
+/// Releases what a run held: descriptors, network, ports, control group, bundle. What fails here is found again by the
+/// sweep at start-up, so there is nothing to report.
+pub fn teardown(engine: &Arc<Engine>, container: &Arc<Container>) {
+    container.cell().held = None;
+    engine.execs_end_with(container);
+    engine.detach_networks(container);
+    unmount_events(engine, container);
+    if let Ok(cgroup) = Cgroup::open(&engine.cgroup_path(container)) {
+        let _ = cgroup.kill_all();
+        let _ = cgroup.delete();
+    }
+    if let Ok(keeper) = engine.keeper() {
+        let _ = keeper.forget(&Target::container(container.id.clone()));
+    }
+    // Last: the exit record in it is the proof until everything else is done.
+    let _ = std::fs::remove_dir_all(&container.paths.bundle);
+}
+
+/// Removes what is left of a container that does not run: files, anonymous volumes, the row.
+pub fn delete(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+    for dir in [&container.paths.bundle, &container.paths.dir] {
+        std::fs::remove_dir_all(dir).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(Error::internal(format!("cannot remove {}: {error}", dir.display())).with_source(error)),
+        })?;
+    }
+    engine.db.delete_container(&container.id)?;
+    if volumes {
+        drop_anonymous(engine, container);
+    }
+    Ok(())
+}
+
+/// The row is gone, so this container no longer counts as a user; another one may still (`--volumes-from`).
+fn drop_anonymous(engine: &Arc<Engine>, container: &Arc<Container>) {
+    let mounts = container.cell().spec.mounts.clone();
+    for mount in mounts {
+        let MountSource::Volume { name, anonymous: true, .. } = mount.source else { continue };
+        let users = engine.volume_users(&name);
+        if users.iter().all(|user| user == container.id.as_str()) {
+            let _ = engine.drop_volume(&name);
+        }
+    }
+}
+
+fn unmount_events(engine: &Arc<Engine>, container: &Arc<Container>) {
+    let mounts = container.cell().spec.mounts.clone();
+    for mount in mounts {
+        if let MountSource::Volume { name, .. } = &mount.source {
+            engine.emit_volume(name, "unmount", &[("container", container.id.as_str())]);
+        }
+    }
+}
+
+impl Engine {
+    /// Relative to each hierarchy's root.
+    pub(crate) fn cgroup_path(&self, container: &Container) -> String {
+        let parent = container.cell().spec.cgroup_parent.clone();
+        let parent = parent.filter(|parent| !parent.is_empty()).unwrap_or_else(|| self.config.cgroup_parent.clone());
+        format!("{}/{}", parent.trim_matches('/'), container.id)
+    }
+}
