@@ -1,0 +1,114 @@
+//! naru's own API, under `/naru/v1`: routes, deploys, alerts, settings.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /naru/v1/routes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Routes {
+    pub routes: Vec<Route>,
+    /// `idle`, `serving` or `failed`.
+    pub proxy: String,
+    /// Why the proxy failed; empty otherwise.
+    pub proxy_error: String,
+    /// Where plain HTTP is served, `address:port`; empty when unknown.
+    pub http: String,
+    /// Where HTTPS is served, `address:port`; empty when unknown.
+    pub https: String,
+    /// Labels that could not be followed, one sentence each.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    pub host: String,
+    pub path_prefix: String,
+    pub service: String,
+    /// `address:port` of each container behind it.
+    pub backends: Vec<String>,
+}
+
+/// `POST /naru/v1/deploys`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeployStart {
+    pub project: String,
+    pub services: Vec<String>,
+}
+
+/// The answer to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployStarted {
+    pub id: i64,
+}
+
+/// `POST /naru/v1/deploys/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployFinish {
+    pub status: DeployOutcome,
+    /// What failed, with [`DeployOutcome::Failed`].
+    #[serde(default)]
+    pub error: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployOutcome {
+    Succeeded,
+    Failed,
+}
+
+/// One of `GET /naru/v1/deploys`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deploy {
+    pub id: i64,
+    pub project: String,
+    pub services: Vec<String>,
+    /// `running`, `succeeded` or `failed`.
+    pub status: String,
+    pub error: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339; empty while it runs.
+    pub finished_at: String,
+}
+
+/// One of `GET /naru/v1/alerts`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Alert {
+    pub id: i64,
+    pub title: String,
+    /// RFC 3339.
+    pub at: String,
+    /// How often the same thing was seen while this alert stood for it.
+    pub seen: u64,
+    /// `pending`, `sent`, `failed` or `no-webhook`.
+    pub status: String,
+    pub error: String,
+}
+
+/// `GET /naru/v1/settings`. Secrets are told by their presence only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub has_webhook: bool,
+}
+
+/// `PUT /naru/v1/settings`: a key that is absent leaves the setting as it is.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsChange {
+    /// The Discord webhook's address; the empty string forgets the stored one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+}
+
+/// The address is a password, so it is not shown.
+impl std::fmt::Debug for SettingsChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SettingsChange").field("webhook", &self.webhook.as_ref().map(|_| "****")).finish()
+    }
+}
