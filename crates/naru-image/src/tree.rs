@@ -21,6 +21,9 @@ const XATTR_BYTES_MAX: usize = 64 * 1024;
 const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 pub(crate) const OPAQUE_XATTRS: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
+/// Name and value of an extended attribute.
+pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
+
 /// An archive path as safe components: leading slashes, empty ones and `.` dropped, `..` refused.
 pub fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     let mut parts = Vec::new();
@@ -107,7 +110,7 @@ pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
 }
 
 /// The extended attributes of `name`, sorted; overlayfs's own are left out.
-pub(crate) fn xattrs(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub(crate) fn xattrs(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<Xattr>, Errno> {
     let path = proc_path(parent).join(OsStr::from_bytes(name));
     let mut found = Vec::new();
     for key in xattr_names(&path)? {

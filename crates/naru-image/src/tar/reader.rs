@@ -7,10 +7,7 @@ use super::entry::base_entry;
 use super::header::{self, Block, field};
 use super::pax::Extension;
 use super::sparse::{self, SparseMap};
-use super::{
-    BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, Entry, EntryKind, PATH_BYTES_MAX, TRAILING_BYTES_MAX,
-    padding,
-};
+use super::{BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, Entry, EntryKind, TRAILING_BYTES_MAX, padding};
 use crate::error::{ImageError, Result};
 use std::io::{self, Read};
 
@@ -112,7 +109,7 @@ impl<R: Read> Reader<R> {
                     let name = self.read_long_name(&block)?;
                     extension.link.get_or_insert(name);
                 }
-                _ => return self.finish_entry(&block, extension).map(Some),
+                _ => return self.finish_entry(&block, &extension).map(Some),
             }
         }
     }
@@ -164,8 +161,8 @@ impl<R: Read> Reader<R> {
         Ok(name)
     }
 
-    fn finish_entry(&mut self, block: &Block, extension: Extension) -> Result<Entry> {
-        let mut entry = base_entry(block, &extension)?;
+    fn finish_entry(&mut self, block: &Block, extension: &Extension) -> Result<Entry> {
+        let mut entry = base_entry(block, extension)?;
         let name = entry.path.clone();
         let invalid = |what: &str| ImageError::tar(what, Some(&name));
         let stored = match extension.size {
@@ -222,43 +219,12 @@ impl<R: Read> Reader<R> {
         Ok(map)
     }
 
-    /// pax 1.0: decimal lines at the head of the content (count, then offset and length of each piece),
-    /// padded to a block border.
     fn read_pax_sparse(&mut self, real_size: u64) -> Result<SparseMap> {
-        let bad = || ImageError::tar("bad sparse map", None);
-        let mut map = SparseMap { pieces: Vec::new(), real_size };
-        let mut block: Block = [0; BLOCK_BYTES];
-        let mut at = BLOCK_BYTES;
-        let mut count = None;
-        let mut values = Vec::with_capacity(2);
-        while count.is_none_or(|count| count > 0) {
-            let mut line = Vec::new();
-            loop {
-                if at == BLOCK_BYTES {
-                    self.remaining = self.remaining.checked_sub(BLOCK_BYTES as u64).ok_or_else(bad)?;
-                    self.read_exact_raw(&mut block)?;
-                    at = 0;
-                }
-                at += 1;
-                match block[at - 1] {
-                    b'\n' => break,
-                    digit if line.len() < 20 => line.push(digit),
-                    _ => return Err(bad()),
-                }
-            }
-            let value = super::pax::decimal(&line).ok_or_else(bad)?;
-            let Some(left) = count.as_mut() else {
-                count = Some(value);
-                continue;
-            };
-            values.push(value);
-            if let [offset, len] = values[..] {
-                map.push(offset, len)?;
-                values.clear();
-                *left -= 1;
-            }
-        }
-        Ok(map)
+        sparse::read_pax_map(real_size, |block| {
+            let left = self.remaining.checked_sub(BLOCK_BYTES as u64);
+            self.remaining = left.ok_or_else(|| ImageError::tar("bad sparse map", None))?;
+            self.read_exact_raw(block)
+        })
     }
 
     fn skip_rest(&mut self) -> Result<()> {

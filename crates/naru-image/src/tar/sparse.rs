@@ -4,8 +4,11 @@
 //! at the head of the content, what `tar --sparse --format=posix` writes). The forms 0.0 and 0.1, which
 //! no current tool writes, are refused by name.
 
-use super::{SPARSE_PIECES_MAX, header};
+use super::{BLOCK_BYTES, SPARSE_PIECES_MAX, header};
 use crate::error::{ImageError, Result};
+
+/// Most digits of a number in a pax map (u64).
+const DIGITS_MAX: usize = 20;
 
 /// Stored pieces of a file, ascending, not overlapping, within `real_size`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +66,38 @@ pub fn read_old_pairs(block: &header::Block, at: usize, count: usize, map: &mut 
         map.push(number(&pair[..12])?, number(&pair[12..])?)?;
     }
     Ok(())
+}
+
+/// Reads the map of pax 1.0: decimal lines at the head of the content (the count, then offset and length
+/// of each piece), padded to a block border.
+pub fn read_pax_map(
+    real_size: u64,
+    mut next_block: impl FnMut(&mut header::Block) -> Result<()>,
+) -> Result<SparseMap> {
+    let mut block: header::Block = [0; BLOCK_BYTES];
+    let mut at = BLOCK_BYTES;
+    let mut number = || -> Result<u64> {
+        let mut line = Vec::new();
+        loop {
+            if at == BLOCK_BYTES {
+                next_block(&mut block)?;
+                at = 0;
+            }
+            at += 1;
+            match block[at - 1] {
+                b'\n' => break,
+                digit if line.len() < DIGITS_MAX => line.push(digit),
+                _ => return Err(ImageError::tar("bad sparse map", None)),
+            }
+        }
+        super::pax::decimal(&line).ok_or_else(|| ImageError::tar("bad sparse map", None))
+    };
+    let mut map = SparseMap { pieces: Vec::new(), real_size };
+    for _ in 0..number()? {
+        let offset = number()?;
+        map.push(offset, number()?)?;
+    }
+    Ok(map)
 }
 
 #[cfg(test)]
