@@ -10,7 +10,7 @@ use super::protocol::{
 };
 use super::server::Keeper;
 use super::wire::Fds;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::oci;
 use crate::request::{self, NetNs, SpawnError, SpawnRequest, Spawned, Stdio};
 use naru_kernel::{Errno, clock};
@@ -290,11 +290,18 @@ fn make_cgroup(spec: &oci::Spec) -> Result<(Option<Cgroup>, Vec<String>), StartF
     if path.is_empty() {
         return Ok((None, Vec::new()));
     }
-    let told = |error: crate::cgroup::CgroupError| StartFailed {
-        step: error.step.to_owned(),
-        errno: error.source.raw_os_error(),
-        message: format!("{error}: {}", error.source),
-        docker_exit_code: EXIT_CODE_START_FAILED,
+    let told = |error: CgroupError| {
+        let errno = match &error {
+            CgroupError::Kernel { source, .. } => source.raw_os_error(),
+            CgroupError::NoController(_) | CgroupError::InvalidPath(_) | CgroupError::Timeout { .. } => 0,
+        };
+        let message = format!("cannot set up the control group {path}: {}", chain(&error));
+        StartFailed {
+            step: "set up the control group".into(),
+            errno,
+            message,
+            docker_exit_code: EXIT_CODE_START_FAILED,
+        }
     };
     let cgroup = Cgroup::create(path).map_err(told)?;
     match cgroup.apply(&spec.linux.resources) {
@@ -339,11 +346,19 @@ fn plain(step: &str, why: &str) -> StartFailed {
     }
 }
 
+/// The error and its causes in one line; a cause that was said already is left out.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
     }
+    text
 }
 
 impl From<SpawnError> for StartFailed {

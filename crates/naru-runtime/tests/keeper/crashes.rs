@@ -1,0 +1,115 @@
+//! The keeper killed, the daemon killed, and how much memory an idle keeper takes.
+
+use crate::common::Root;
+use crate::fixture::*;
+use naru_runtime::keeper::protocol::{ExitStatus, Target};
+use naru_types::logrec::Stream;
+use naru_types::signal::Signal;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Kilobytes; the whole budget of a keeper without containers is 2 MB.
+const IDLE_PSS_KB_MAX: u64 = 2048;
+
+pub fn a_killed_keeper_loses_no_line_and_no_exit_code() {
+    const LINES: u32 = 300_000;
+    const KILLS: usize = 20;
+    let mut fixture = Fixture::new();
+    let script = format!("busybox seq 1 {LINES}; exit 42");
+    let how = How { file_bytes_max: 1 << 20, files_max: 50, ..How::default() };
+    let (id, started) = fixture.start_sh(&script, how);
+    let log = fixture.log(&id);
+    let log = naru_runtime::keeper::protocol::LogFile { file_bytes_max: 1 << 20, files_max: 50, ..log };
+    let mut in_flight = 0;
+    for _ in 0..KILLS {
+        fixture.kill_keeper();
+        in_flight += usize::from(
+            std::fs::metadata(fixture.dir.path().join("keeper.spool")).is_ok_and(|meta| meta.len() > 4096),
+        );
+        fixture.reconnect();
+        fixture.adopt(&id, (started.pid, started.started_at), Some(log.clone()), &started.fds);
+    }
+    assert_eq!(fixture.exit_of(&id).status, ExitStatus::Code(42));
+    println!("  {KILLS} kills, {in_flight} of them between taking and writing");
+    let text = log_text(&log.path, Stream::Stdout);
+    assert!(
+        text.lines().eq((1..=LINES).map(|n| n.to_string())),
+        "lines are missing, doubled or out of order"
+    );
+
+    // Ended while no keeper was there.
+    let (id, started) = fixture.start_sh("sleep 1000", How::default());
+    fixture.kill_keeper();
+    naru_kernel::pidfd::send_signal(started.fds.pidfd.as_ref().unwrap(), Signal(10)).unwrap();
+    naru_kernel::pidfd::send_signal(started.fds.pidfd.as_ref().unwrap(), Signal::KILL).unwrap();
+    fixture.reconnect();
+    let log = fixture.log(&id);
+    fixture.adopt(&id, (started.pid, started.started_at), Some(log), &started.fds);
+    assert_eq!(fixture.exit_of(&id).status, ExitStatus::Signal(9));
+}
+
+pub fn a_killed_daemon_changes_nothing() {
+    let mut fixture = Fixture::new();
+    let root = Root::new();
+    let args = [fixture.dir.path().to_str().unwrap(), root.dir.path().to_str().unwrap()];
+    let mut daemon = Command::new(std::env::current_exe().unwrap())
+        .arg("daemon")
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(daemon.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let entries = fixture.client.list().unwrap();
+    assert_eq!(entries.len(), 1);
+    assert!(entries[0].exit.is_none());
+    let target = entries[0].target.clone();
+    let held = fixture.client.hold(&target).unwrap();
+    assert_eq!(held.pid.to_string(), line.trim());
+    // What it says after the daemon's end is logged, and its stdin still works.
+    assert!(held.fds.stdin.is_open());
+    fixture.client.close_stdin(&target).unwrap();
+    assert_eq!(fixture.exit(&target).status, ExitStatus::Code(9));
+    assert_eq!(log_text(&fixture.bundle(&target.id).join("log"), Stream::Stdout), "before\nafter\n");
+}
+
+/// Starts a container, says its pid and waits to be killed.
+pub fn be_the_daemon(args: &[String]) {
+    let (client, _notices) = connect(Path::new(&args[1]));
+    let id = fresh_id();
+    let root = Path::new(&args[2]);
+    let spec = container_spec(&id, &["sh", "-c", "echo before; cat; echo after; exit 9"]);
+    let mut request = prepare(Path::new(&args[1]), &id, &Root::new(), &spec, with_stdin(false));
+    request.rootfs = naru_runtime::rootfs::Rootfs::Overlay {
+        lower: vec![root.join("lower")],
+        upper: root.join("upper"),
+        work: root.join("work"),
+    };
+    let started = client.start(request, None).unwrap();
+    println!("{}", started.pid);
+    loop {
+        std::thread::park();
+    }
+}
+
+pub fn an_idle_keeper_is_small() {
+    let mut fixture = Fixture::new();
+    let idle = pss_kb(fixture.client.keeper_pid());
+    let ids: Vec<_> = (0..10).map(|_| fixture.start_sh("sleep 1000", How::default()).0).collect();
+    let with_ten = pss_kb(fixture.client.keeper_pid());
+    println!("  idle keeper: {idle} kB PSS; with {} containers: {with_ten} kB", ids.len());
+    assert!(idle <= IDLE_PSS_KB_MAX, "{idle} kB");
+    for id in ids {
+        fixture.client.signal(&Target::container(id.clone()), Signal::KILL).unwrap();
+        fixture.exit_of(&id);
+    }
+}
+
+fn pss_kb(pid: i32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

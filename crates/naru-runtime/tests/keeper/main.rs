@@ -1,0 +1,63 @@
+//! The keeper as a process of its own, with real containers, killed and revived.
+//!
+//! This binary is its own keeper (`keeper --run DIR`) and its own doomed daemon (`daemon DIR`): the keeper must be a
+//! process with one thread, which a test harness is not; hence `harness = false`. Arguments filter cases by name.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod crashes;
+mod fixture;
+mod lives;
+mod streams;
+
+use std::time::Instant;
+
+type Case = (&'static str, fn());
+
+const CASES: &[Case] = &[
+    ("a_million_lines_are_whole_across_rotations", streams::a_million_lines_are_whole_across_rotations),
+    (
+        "an_early_client_gets_the_first_byte_and_stdin_closes_once",
+        streams::an_early_client_gets_the_first_byte_and_stdin_closes_once,
+    ),
+    ("stdin_stays_open_for_the_next_client", streams::stdin_stays_open_for_the_next_client),
+    (
+        "a_client_that_does_not_read_stops_only_its_container",
+        streams::a_client_that_does_not_read_stops_only_its_container,
+    ),
+    ("a_terminal_echoes_and_resizes", streams::a_terminal_echoes_and_resizes),
+    ("exits_are_told_and_recorded", lives::exits_are_told_and_recorded),
+    ("execs_have_streams_and_exits_of_their_own", lives::execs_have_streams_and_exits_of_their_own),
+    ("a_container_inherits_nothing_of_the_keeper", lives::a_container_inherits_nothing_of_the_keeper),
+    ("pause_update_and_out_of_memory", lives::pause_update_and_out_of_memory),
+    ("leftovers_in_the_host_pid_namespace_are_killed", lives::leftovers_in_the_host_pid_namespace_are_killed),
+    ("garbage_is_refused_and_survived", lives::garbage_is_refused_and_survived),
+    (
+        "a_killed_keeper_loses_no_line_and_no_exit_code",
+        crashes::a_killed_keeper_loses_no_line_and_no_exit_code,
+    ),
+    ("a_killed_daemon_changes_nothing", crashes::a_killed_daemon_changes_nothing),
+    ("an_idle_keeper_is_small", crashes::an_idle_keeper_is_small),
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("keeper") => fixture::be_the_keeper(&args),
+        Some("daemon") => crashes::be_the_daemon(&args),
+        _ if common::skip() => {}
+        _ => run_cases(&args),
+    }
+}
+
+fn run_cases(filters: &[String]) {
+    let filters: Vec<&String> = filters.iter().filter(|arg| !arg.starts_with('-')).collect();
+    for (name, case) in CASES {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
+            let start = Instant::now();
+            case();
+            println!("test {name} ... ok ({} ms)", start.elapsed().as_millis());
+        }
+    }
+}
