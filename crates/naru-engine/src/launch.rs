@@ -52,7 +52,7 @@ fn try_launch(engine: &Arc<Engine>, container: &Arc<Container>) -> std::result::
         .attach_networks(container)
         .map_err(|error| error.context("failed to set up container networking"))?;
     network_events(engine, container);
-    let config = crate::lowering::config(engine, container, &network)?;
+    let config = engine.lower_config(container, &network)?;
     write_bundle(container, &config)?;
     // A daemon that dies from here on has to find the endpoints again.
     let (state, facts) = {

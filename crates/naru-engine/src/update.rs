@@ -25,7 +25,8 @@ impl Engine {
             let warnings = validate::resources(&spec.resources, cpus)?;
             if container.pid().is_some() && change.resources != Resources::default() {
                 let keeper = engine.keeper()?;
-                keeper.update(&container.id, &crate::lowering::resources(&spec.resources)).map_err(|error| {
+                let lowered = engine.lower_resources(&container, &spec)?;
+                keeper.update(&container.id, &lowered).map_err(|error| {
                     crate::keeper_link::client_error(error)
                         .context(format!("Cannot update container {}", container.id))
                 })?;
