@@ -19,6 +19,8 @@
 //! The rules as tables of events; the sender against a local receiver that refuses, delays and hangs up;
 //! the router against a fake engine.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
 pub mod config;
 mod db;
 mod deploys;

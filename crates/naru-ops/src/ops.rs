@@ -93,7 +93,7 @@ impl Ops {
     pub async fn deploy_finished(&self, id: DeployId, outcome: Result<(), String>) -> Result<()> {
         let (db, desk) = (self.db.clone(), self.desk.clone());
         let work = move || {
-            let outcome = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+            let outcome = outcome.as_ref().copied().map_err(String::as_str);
             deploys::finish(&db, id, outcome, now(), desk.has_webhook())
         };
         let deploy = blocking(work).await?;

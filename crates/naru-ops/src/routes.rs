@@ -64,7 +64,7 @@ pub(crate) fn compute(containers: &[ContainerView]) -> (RouteTable, Vec<String>)
 
 fn gather(route: &mut Gathered, view: &ContainerView, address: Option<SocketAddr>) {
     if route.service.is_empty() {
-        route.service = view.spec.labels.get(COMPOSE_SERVICE).unwrap_or(&view.name).clone();
+        route.service.clone_from(view.spec.labels.get(COMPOSE_SERVICE).unwrap_or(&view.name));
     }
     match (readiness(view), address) {
         (Readiness::Ready, Some(address)) => route.ready.push(address),
@@ -103,20 +103,21 @@ fn readiness(view: &ContainerView) -> Readiness {
 /// `Ok(None)`: it has no address at present. The error is about the labels.
 fn address(view: &ContainerView) -> Result<Option<SocketAddr>, String> {
     let port = match view.spec.labels.get(PORT) {
-        Some(text) => text
-            .trim()
-            .parse::<u16>()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or(format!("{PORT}={text} is no port"))?,
-        None => {
-            let tcp = view.spec.network.exposed.iter().filter(|exposed| exposed.proto == Proto::Tcp);
-            tcp.map(|exposed| exposed.port)
-                .min()
-                .ok_or(format!("the image exposes no TCP port; set the label {PORT}"))?
-        }
+        Some(text) => port_of(text)?,
+        None => lowest_exposed(view)?,
     };
     let ip = view.endpoints.values().find_map(|endpoint| endpoint.ipv4);
     let ip = ip.or((view.spec.network.mode == NetworkMode::Host).then_some(Ipv4Addr::LOCALHOST));
     Ok(ip.map(|ip| SocketAddr::new(IpAddr::V4(ip), port)))
+}
+
+fn port_of(text: &str) -> Result<u16, String> {
+    text.trim().parse().ok().filter(|port| *port != 0).ok_or(format!("{PORT}={text} is no port"))
+}
+
+fn lowest_exposed(view: &ContainerView) -> Result<u16, String> {
+    let tcp = view.spec.network.exposed.iter().filter(|exposed| exposed.proto == Proto::Tcp);
+    tcp.map(|exposed| exposed.port)
+        .min()
+        .ok_or(format!("the image exposes no TCP port; set the label {PORT}"))
 }

@@ -83,7 +83,7 @@ impl Desk {
     /// Sleeps, until `for_at_most` is over or something happens. `until_new`: a ring ends the sleep too.
     /// `false`: the end.
     fn sleep(&self, for_at_most: Duration, until_new: bool) -> bool {
-        let awake = |state: &mut State| !state.stopping && !(until_new && state.rung);
+        let awake = |state: &mut State| !(state.stopping || until_new && state.rung);
         let slept = self.bell.wait_timeout_while(self.state(), for_at_most, awake);
         let (mut state, _) = slept.unwrap_or_else(PoisonError::into_inner);
         state.rung &= !until_new;

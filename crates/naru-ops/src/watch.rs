@@ -34,7 +34,7 @@ pub(crate) async fn run(
                 Err(RecvError::Closed) => return,
             },
             _ = tick.tick() => for found in rules.on_tick(now()) {
-                tell(found, &engine, &desk).await;
+                tell(found, &engine, &desk);
             },
             () = ended(&mut ending) => return,
         }
@@ -63,7 +63,7 @@ async fn take(rules: &mut Rules, event: &Event, engine: &Arc<dyn EnginePort>, de
         rules.learn(&event.actor_id, facts.unwrap_or(Facts { auto_remove: true, stop_signal: None }));
     }
     if let Some(found) = rules.on_event(event) {
-        tell(found, engine, desk).await;
+        tell(found, engine, desk);
     }
 }
 
@@ -81,7 +81,7 @@ fn facts_of(view: &ContainerView) -> Facts {
 }
 
 /// The log is read apart, so that a slow disk does not hold up the events behind this one.
-async fn tell(found: Found, engine: &Arc<dyn EnginePort>, desk: &Arc<Desk>) {
+fn tell(found: Found, engine: &Arc<dyn EnginePort>, desk: &Arc<Desk>) {
     let log = engine.tail(&found.id, message::LOG_LINES);
     let desk = desk.clone();
     tokio::spawn(async move {

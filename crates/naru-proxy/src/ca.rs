@@ -17,7 +17,7 @@ pub const CA_CERTIFICATE_FILE: &str = "proxy/ca/ca.pem";
 const CA_VALID_DAYS: u32 = 3650;
 /// Certificates begin in the past by so much, in days, for clients whose clock is slow.
 pub(crate) const BACKDATE_DAYS: u32 = 1;
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A key in PEM. `Debug` prints `****`.
 pub(crate) struct PrivateKeyPem(String);

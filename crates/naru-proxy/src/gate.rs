@@ -141,19 +141,17 @@ impl<T> Gate<T> {
                 self.judged = part;
                 part > 0
             }
-            Phase::ChunkedBody(chunked) => match chunked.follow(&self.held) {
-                Ok((part, end)) => {
-                    self.judged = part;
-                    if end {
-                        self.phase = Phase::Head { searched: 0 };
-                    }
-                    part > 0
-                }
-                Err(_) => {
+            Phase::ChunkedBody(chunked) => {
+                let Ok((part, end)) = chunked.follow(&self.held) else {
                     self.phase = Phase::Broken;
-                    true
+                    return true;
+                };
+                self.judged = part;
+                if end {
+                    self.phase = Phase::Head { searched: 0 };
                 }
-            },
+                part > 0
+            }
             Phase::Open => {
                 self.judged = self.held.len();
                 self.judged > 0

@@ -23,6 +23,8 @@
 //! Against real sockets on loopback: a TLS client that checks the CA, small hostile and friendly backends, and
 //! a table of smuggling attempts (`tests/`).
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
 mod access_log;
 mod body;
 mod ca;

@@ -217,7 +217,7 @@ async fn connection(stream: TcpStream, client: SocketAddr, state: &Arc<State>, i
     }
     match tls::accept(stream, state).await {
         Ok(accepted) if accepted.is_h2 => {
-            serve_http2(accepted.stream, Connection::tls(state, client, accepted.host)).await
+            serve_http2(accepted.stream, Connection::tls(state, client, accepted.host)).await;
         }
         Ok(accepted) => serve_http1(accepted.stream, Connection::tls(state, client, accepted.host)).await,
         Err(refused) => state.log.write(Line {

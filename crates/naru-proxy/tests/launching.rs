@@ -1,5 +1,5 @@
 //! The proxy as a process of its own: started once, found again, ended by word, and clear when it cannot start.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

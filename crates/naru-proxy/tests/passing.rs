@@ -1,5 +1,5 @@
 //! What passes through: headers, streams, upgrades; and what does not: requests with more than one reading.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

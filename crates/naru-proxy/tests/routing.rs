@@ -1,5 +1,5 @@
 //! Where requests go: hosts, prefixes, redirects, dead backends, changes of the table.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -16,7 +16,7 @@ const LENGTH_DIGITS_MAX: usize = 18;
 const LEADING_EMPTY_MAX: usize = 2;
 
 /// Where the body ends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     None,
     Length(u64),
