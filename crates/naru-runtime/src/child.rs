@@ -94,7 +94,7 @@ fn perform(op: &Op, plan: &Plan, slots: &mut Slots, report: BorrowedFd<'_>) -> R
         Op::TreePropagation(propagation) => mount::set_root_propagation(*propagation),
         // Any host directory serves as the place to attach to: pivot_root takes it away. /proc exists everywhere.
         Op::AttachRoot => mount::attach_host(root, c"/proc"),
-        Op::OpenNull => open_null(slots),
+        Op::OpenNull => open_null(root, slots),
         Op::NewFs(fs) => new_fs(fs, root, slots),
         Op::Bind { mount, target } => mount::attach(mount, open_target(root, target)?),
         Op::ChangeMount { target, change } => {
@@ -178,9 +178,10 @@ fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     }
 }
 
-/// The mask source: verified to be the real null device, by number (CVE-2025-31133).
-fn open_null(slots: &mut Slots) -> Result<(), Errno> {
-    let fd = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+/// The mask source: the container's own node, made by this very plan, verified by number to be the null device
+/// (CVE-2025-31133). Never the host's node: a chmod through the mask would reach it.
+fn open_null(root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {
+    let fd = path::open_in_root(root, c"dev/null", OFlags::NOFOLLOW)?;
     if !path::is_char_device(&fd, 1, 3)? {
         return Err(Errno::NODEV);
     }
@@ -292,7 +293,10 @@ fn mask(root: BorrowedFd<'_>, slots: &mut Slots, target: &CStr) -> Result<(), Er
     };
     if !path::is_dir(&target)? {
         let Some(null) = &slots.null else { return Err(Errno::NODEV) };
-        return mount::attach(mount::clone_tree(null, c"", false)?, target);
+        let copy = mount::clone_tree(null, c"", false)?;
+        let set = RDONLY | mount::NOSUID | mount::NOEXEC;
+        mount::set_attributes(copy.as_fd(), c"", Change { set, ..Change::default() })?;
+        return mount::attach(copy, target);
     }
     if let Some(empty) = &slots.empty_dir {
         return mount::attach(mount::clone_tree(empty, c"", false)?, target);

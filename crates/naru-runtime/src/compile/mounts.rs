@@ -47,7 +47,6 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: &StartError) 
     }
     // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
     steps.push(Op::TreePropagation(Propagation::Slave));
-    steps.push(Op::OpenNull);
     steps.push(Op::AttachRoot);
     for (entry, options, source) in mounts {
         match source {
@@ -58,6 +57,9 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: &StartError) 
     }
     if own_dev(input.spec) {
         devices(steps, input, error)?;
+    }
+    if !input.spec.linux.masked_paths.is_empty() {
+        steps.push(Op::OpenNull);
     }
     Ok(())
 }

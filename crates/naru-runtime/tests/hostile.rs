@@ -1,0 +1,108 @@
+//! Images and specs that try to get out: each test names what it answers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Group, Root, skip, spec, start};
+use naru_kernel::pidfd::ExitStatus;
+use naru_runtime::oci::Mount;
+use std::os::unix::fs::symlink;
+
+/// CVE-2026-41579, CVE-2019-16884: /dev or /proc of the image is a symlink that leads out of it.
+#[test]
+fn symlinked_proc_and_dev_stay_inside() {
+    if skip() {
+        return;
+    }
+    for name in ["dev", "proc", "sys"] {
+        let root = Root::new();
+        let outside = tempfile::tempdir().unwrap();
+        let up = format!("../../../../../../../../..{}", outside.path().display());
+        symlink(up, root.lower().join(name)).unwrap();
+        let group = Group::new();
+        if let Ok(running) = start(&root, &spec(&["true"]), Some(&group)) {
+            running.finish();
+        }
+        let left = std::fs::read_dir(outside.path()).unwrap().count();
+        assert_eq!(left, 0, "/{name} led out");
+    }
+}
+
+/// CVE-2024-21626: a working directory that is a descriptor of the host.
+#[test]
+fn cwd_through_a_descriptor_is_refused() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    for fd in 0..20 {
+        let mut spec = spec(&["pwd"]);
+        spec.process.cwd = format!("/proc/self/fd/{fd}");
+        assert!(start(&root, &spec, Some(&group)).is_err(), "fd {fd}");
+    }
+    let mut climbing = spec(&["pwd"]);
+    climbing.process.cwd = "/../../etc".into();
+    assert!(start(&root, &climbing, Some(&group)).is_err());
+}
+
+/// CVE-2025-31133: the image's own /dev/null is a symlink.
+#[test]
+fn a_swapped_null_device_masks_nothing_else() {
+    if skip() {
+        return;
+    }
+    let root = Root::new();
+    std::fs::create_dir(root.lower().join("dev")).unwrap();
+    symlink("/etc/passwd", root.lower().join("dev/null")).unwrap();
+    let group = Group::new();
+    let running = start(&root, &spec(&["sh", "-c", "wc -c < /proc/keys"]), Some(&group)).unwrap();
+    assert_eq!(running.finish(), (ExitStatus::Code(0), "0\n".into()));
+}
+
+/// CVE-2021-30465 and its like: a mount destination behind a symlink to the host's root.
+#[test]
+fn mount_destinations_resolve_inside() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("mark"), "m").unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    symlink(format!("../../../../../..{}", outside.path().display()), root.lower().join("out")).unwrap();
+    let mut spec = spec(&["true"]);
+    spec.mounts.push(Mount {
+        destination: "/out/deep".into(),
+        kind: "bind".into(),
+        source: source.path().display().to_string(),
+        options: vec!["rbind".into()],
+    });
+    if let Ok(running) = start(&root, &spec, Some(&group)) {
+        running.finish();
+    }
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+/// A read-only bind stays read-only, below as well, and a file can be a target.
+#[test]
+fn read_only_binds() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("file"), "content").unwrap();
+    let bind = |target: &str, from: std::path::PathBuf, access: &str| Mount {
+        destination: target.into(),
+        kind: "bind".into(),
+        source: from.display().to_string(),
+        options: vec!["rbind".into(), access.into(), "rprivate".into()],
+    };
+    let mut spec = spec(&["sh", "-c", "cat /made/file; touch /ro/x 2>/dev/null || echo ro; touch /rw/x"]);
+    spec.mounts.push(bind("/made/file", source.path().join("file"), "rro"));
+    spec.mounts.push(bind("/ro", source.path().into(), "rro"));
+    spec.mounts.push(bind("/rw", source.path().into(), "rw"));
+    assert_eq!(start(&root, &spec, Some(&group)).unwrap().finish().1, "contentro\n");
+    assert!(source.path().join("x").exists());
+}

@@ -1,0 +1,172 @@
+//! Limits that hold, statistics, freezing, and a further process with the same rights.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{DOCKER_CAPS, Group, Root, exec, skip, spec, start};
+use naru_kernel::pidfd::ExitStatus;
+use naru_runtime::oci;
+use std::time::{Duration, Instant};
+
+fn lacks(group: &Group, controller: &str) -> bool {
+    let layout = group.0.layout();
+    let v2 = || {
+        let dir = group.0.v2_directory().unwrap_or_default();
+        std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default()
+    };
+    let lacks = layout.v1_with(controller).is_none() && !v2().split_whitespace().any(|name| name == controller);
+    if lacks {
+        println!("SKIP: needs the {controller} controller");
+    }
+    lacks
+}
+
+#[test]
+fn out_of_memory_is_recognised() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    if lacks(&group, "memory") {
+        return;
+    }
+    let memory = oci::Memory { limit: Some(16 << 20), swap: Some(32 << 20), swap_defaulted: true, ..Default::default() };
+    group.0.apply(&oci::Resources { memory, ..Default::default() }).unwrap();
+    let watch = group.0.oom_watch().unwrap();
+    assert_eq!(group.0.oom_kills().unwrap(), 0);
+    let running = start(&root, &spec(&["sh", "-c", "tail /dev/zero"]), Some(&group)).unwrap();
+    let (status, _) = running.finish();
+    assert_ne!(status, ExitStatus::Code(0));
+    assert!(group.0.oom_kills().unwrap() > 0);
+    let mut polled = [rustix::event::PollFd::new(&watch, rustix::event::PollFlags::IN)];
+    let zero = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut polled, Some(&zero)).unwrap(), 1);
+    watch.drain();
+}
+
+#[test]
+fn the_pids_limit_holds() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    if lacks(&group, "pids") {
+        return;
+    }
+    group.0.apply(&oci::Resources { pids: oci::Pids { limit: Some(5) }, ..Default::default() }).unwrap();
+    assert_eq!(group.0.stats().unwrap().pids.limit, 5);
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all";
+    let (_, output) = start(&root, &spec(&["sh", "-c", script]), Some(&group)).unwrap().finish();
+    assert!(output.contains("fork") && !output.contains("all"), "{output}");
+}
+
+#[test]
+fn the_cpu_quota_is_kept() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    if lacks(&group, "cpu") {
+        return;
+    }
+    let cpu = oci::Cpu { quota: Some(20_000), period: Some(100_000), ..Default::default() };
+    group.0.apply(&oci::Resources { cpu, ..Default::default() }).unwrap();
+    let mut running = start(&root, &spec(&["sh", "-c", "echo go; while :; do :; done"]), Some(&group)).unwrap();
+    running.wait_for("go");
+    let (before, begin) = (group.0.stats().unwrap().cpu.total_ns, Instant::now());
+    std::thread::sleep(Duration::from_millis(1000));
+    let used = group.0.stats().unwrap().cpu.total_ns - before;
+    let share = used as f64 / begin.elapsed().as_nanos() as f64;
+    group.0.kill_all().unwrap();
+    running.finish();
+    assert!(share < 0.35, "{share} CPUs instead of 0.2");
+    assert!(group.0.stats().unwrap().cpu.throttled_periods > 0);
+}
+
+#[test]
+fn freeze_thaw_and_list() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let mut running = start(&root, &spec(&["sh", "-c", "echo up; sleep 60"]), Some(&group)).unwrap();
+    running.wait_for("up");
+    assert!(group.0.pids().unwrap().contains(&running.spawned.pid));
+    group.0.freeze().unwrap();
+    group.0.thaw().unwrap();
+    group.0.freeze().unwrap();
+    // A frozen container can be killed.
+    group.0.kill_all().unwrap();
+    assert_eq!(running.finish().0, ExitStatus::Signal(9));
+}
+
+#[test]
+fn a_live_update_changes_the_limit_both_ways() {
+    if skip() {
+        return;
+    }
+    let group = Group::new();
+    if lacks(&group, "memory") {
+        return;
+    }
+    for limit in [64i64 << 20, 128 << 20, 32 << 20] {
+        let memory =
+            oci::Memory { limit: Some(limit), swap: Some(2 * limit), swap_defaulted: true, ..Default::default() };
+        group.0.apply(&oci::Resources { memory, ..Default::default() }).unwrap();
+        assert_eq!(group.0.stats().unwrap().memory.limit, limit as u64);
+    }
+}
+
+#[test]
+fn exec_has_the_same_rights() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let mut config = spec(&["sh", "-c", "echo up; sleep 60"]);
+    config.process.no_new_privileges = true;
+    let mut running = start(&root, &config, Some(&group)).unwrap();
+    running.wait_for("up");
+    let script = "grep -E 'CapEff|CapBnd|Seccomp:|NoNew' /proc/self/status; readlink /proc/self/ns/pid; id -u; echo $HOME; cat /proc/self/cgroup";
+    let mut process = oci::Process { args: ["sh", "-c", script].map(str::to_owned).to_vec(), cwd: "/tmp".into(), ..Default::default() };
+    let (status, output) = exec(&config, &process, &running, Some(&group), false).unwrap().finish();
+    assert_eq!(status, ExitStatus::Code(0), "{output}");
+    for line in [&format!("CapEff:\t{DOCKER_CAPS}"), &format!("CapBnd:\t{DOCKER_CAPS}"), "Seccomp:\t2", "NoNewPrivs:\t1"] {
+        assert!(output.contains(line), "{line} in {output}");
+    }
+    let init_ns = std::fs::read_link(format!("/proc/{}/ns/pid", running.spawned.pid)).unwrap();
+    assert!(output.contains(init_ns.to_str().unwrap()) && output.contains("/root"), "{output}");
+    let (_, privileged) = exec(&config, &process, &running, Some(&group), true).unwrap().finish();
+    assert!(privileged.contains("Seccomp:\t0") && !privileged.contains(DOCKER_CAPS), "{privileged}");
+    process.user.username = "www".into();
+    let (_, as_www) = exec(&config, &process, &running, Some(&group), false).unwrap().finish();
+    assert!(as_www.contains("\n33\n/var/www\n"), "{as_www}");
+    process.args = vec!["nope".into()];
+    let error = exec(&config, &process, &running, Some(&group), false).map(|_| ()).unwrap_err();
+    assert_eq!(error.exit_code, 127);
+    assert!(error.message.starts_with("exec failed: unable to start container process: exec: \"nope\""));
+    group.0.kill_all().unwrap();
+    running.finish();
+    process.args = vec!["true".into()];
+}
+
+#[test]
+fn limits_that_cannot_be_had_warn_or_fail_by_name() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let mut config = spec(&["true"]);
+    config.process.rlimits = vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 100, hard: 200 }];
+    config.process.args = ["sh", "-c", "ulimit -n; ulimit -Hn"].map(str::to_owned).to_vec();
+    let running = start(&root, &config, Some(&group)).unwrap();
+    assert!(running.spawned.warnings.is_empty());
+    assert_eq!(running.finish().1, "100\n200\n");
+    config.process.rlimits[0].hard = u64::MAX;
+    let running = start(&root, &config, Some(&group));
+    // Above /proc/sys/fs/nr_open nobody gets it: named, and the container runs.
+    let running = running.unwrap();
+    assert_eq!(running.spawned.warnings.len(), 1, "{:?}", running.spawned.warnings);
+    running.finish();
+}
