@@ -129,8 +129,12 @@ impl Store {
                 pack::tar_tree(root.as_fd(), Path::new("."), &mut writer, &options)
             });
             let staged = self.stage_tar(reader);
-            // The packer's error comes first: the unpacker then only saw its stream end.
-            packing.join().unwrap_or(Err(ImageError::Cancelled)).and(staged)
+            match packing.join().unwrap_or(Err(ImageError::Cancelled)) {
+                Ok(()) => staged,
+                // The unpacker gave up and its end of the pipe was closed: its error says why.
+                Err(ImageError::Write { source }) => staged.and(Err(ImageError::Write { source })),
+                Err(error) => Err(error),
+            }
         })
     }
 

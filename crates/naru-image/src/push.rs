@@ -10,7 +10,7 @@ mod upload;
 
 use crate::build::tag_name;
 use crate::error::{ImageError, Result};
-use crate::index::BlobRecord;
+use crate::index::{BlobRecord, ImageRecord};
 use crate::progress::{LayerStep, Progress, ProgressFn};
 use crate::registry::answer::status_error;
 use crate::registry::auth::Credentials;
@@ -90,20 +90,14 @@ impl Store {
         });
         let is_oci =
             record.manifest.as_ref().is_some_and(|manifest| manifest.media_type == manifest::OCI_MANIFEST);
-        let mut layers = Vec::with_capacity(record.layers.len());
-        let mut pushed: BTreeMap<Digest, BlobRecord> = BTreeMap::new();
-        for (position, layer) in record.layers.iter().enumerate() {
-            if let Some(blob) = pushed.get(layer) {
-                layers.push(describe(blob, is_oci));
-                continue;
-            }
-            // The form that the original manifest names is tried before any other.
-            let preferred =
-                original.as_ref().and_then(|(_, manifest)| manifest.layers.get(position)).map(|d| d.digest);
-            let blob = self.push_layer(session, reference, layer, preferred, tell)?;
-            layers.push(describe(&blob, is_oci));
-            pushed.insert(*layer, blob);
-        }
+        let (layers, pushed) = self.push_layers(
+            session,
+            reference,
+            record,
+            original.as_ref().map(|(_, manifest)| manifest),
+            tell,
+        )?;
+        let layers: Vec<Descriptor> = layers.iter().map(|blob| describe(blob, is_oci)).collect();
         let config = self.read_blob(id)?;
         upload::push_bytes(session, id, &config)?;
         let (bytes, media_type) = match original {
@@ -124,6 +118,31 @@ impl Store {
         let tag = reference.tag().unwrap_or_default().to_owned();
         tell(Progress::Pushed { tag, digest: manifest_digest, size });
         Ok(PushedImage { digest: manifest_digest, size })
+    }
+
+    /// Each layer's blob in the order of the image, and by layer.
+    fn push_layers(
+        &self,
+        session: &Session<'_>,
+        reference: &ImageRef,
+        record: &ImageRecord,
+        original: Option<&Manifest>,
+        tell: &ProgressFn<'_>,
+    ) -> Result<(Vec<BlobRecord>, BTreeMap<Digest, BlobRecord>)> {
+        let mut layers = Vec::with_capacity(record.layers.len());
+        let mut pushed: BTreeMap<Digest, BlobRecord> = BTreeMap::new();
+        for (position, layer) in record.layers.iter().enumerate() {
+            let blob = if let Some(blob) = pushed.get(layer) {
+                blob.clone()
+            } else {
+                // The form that the original manifest names is tried before any other.
+                let preferred = original.and_then(|manifest| manifest.layers.get(position)).map(|d| d.digest);
+                self.push_layer(session, reference, layer, preferred, tell)?
+            };
+            pushed.insert(*layer, blob.clone());
+            layers.push(blob);
+        }
+        Ok((layers, pushed))
     }
 }
 

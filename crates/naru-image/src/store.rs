@@ -202,7 +202,12 @@ impl Store {
         let is_layer = |name: &str| Digest::from_hex(name).is_some_and(|id| index.layers.contains_key(&id));
         let is_blob = |name: &str| Digest::from_hex(name).is_some_and(|id| known_blobs.contains(&id));
         let old = self.inner.root.join("staging.old");
-        remove_tree(&old)?;
+        if old.exists() {
+            // An earlier sweep did not get to its end.
+            let mut names = (0..u32::MAX).map(|n| self.inner.staging.join(format!("previous-{n}")));
+            let free = names.find(|path| !path.exists());
+            fs::rename(&old, free.unwrap_or_default()).map_err(ImageError::io("move away", &old))?;
+        }
         fs::rename(&self.inner.staging, &old).map_err(ImageError::io("move away", &self.inner.staging))?;
         DirBuilder::new()
             .mode(DIR_MODE)

@@ -132,7 +132,7 @@ impl Unpacker<'_> {
         let Some((name, parents)) = parts.split_last() else { return self.root_entry(entry) };
         let parent = self.parent_directory(parents, entry)?;
         let result = if self.options.whiteouts == Whiteouts::Overlay && name.starts_with(WHITEOUT_PREFIX) {
-            self.whiteout(parent.as_fd(), &parts, entry)
+            whiteout(parent.as_fd(), &parts, entry)
         } else {
             let place =
                 Place { parent: parent.as_fd(), name: OsStr::from_bytes(name), path: tree::join(&parts) };
@@ -203,34 +203,6 @@ impl Unpacker<'_> {
         Ok(dir)
     }
 
-    fn whiteout(&mut self, parent: BorrowedFd<'_>, parts: &[&[u8]], entry: &Entry) -> Result<()> {
-        let failed = |errno: Errno| unpack_error("write the whiteout", entry)(errno.into());
-        let name = parts.last().copied().unwrap_or_default();
-        if name == WHITEOUT_OPAQUE {
-            return tree::set_opaque(parent).map_err(failed);
-        }
-        if name.starts_with(WHITEOUT_META_PREFIX) {
-            // aufs's bookkeeping; Docker ignores it as well.
-            return Ok(());
-        }
-        let target = &name[WHITEOUT_PREFIX.len()..];
-        if matches!(target, b"" | b"." | b"..") {
-            return Err(ImageError::tar("a whiteout of nothing", Some(&entry.path)));
-        }
-        let file = OsStr::from_bytes(target);
-        let device = rustix::fs::makedev(0, 0);
-        match rustix::fs::mknodat(parent, file, rustix::fs::FileType::CharacterDevice, Mode::empty(), device)
-        {
-            // A whiteout is about lower layers; what this layer has under the name stays. A directory
-            // would be merged with the one below, so it is marked.
-            Err(Errno::EXIST) => match tree::open_beneath(parent, file.as_ref(), OFlags::DIRECTORY) {
-                Ok(dir) => tree::set_opaque(dir.as_fd()).map_err(failed),
-                Err(_) => Ok(()),
-            },
-            result => result.map_err(failed),
-        }
-    }
-
     fn finish(mut self) -> Result<Unpacked> {
         while let Some((path, secs, nanos)) = self.directory_times.pop() {
             // A directory that a later entry replaced has no time to set.
@@ -239,6 +211,33 @@ impl Unpacker<'_> {
                 .map_err(|errno| ImageError::io("set the time of", path)(errno.into()))?;
         }
         Ok(self.done)
+    }
+}
+
+fn whiteout(parent: BorrowedFd<'_>, parts: &[&[u8]], entry: &Entry) -> Result<()> {
+    let failed = |errno: Errno| unpack_error("write the whiteout", entry)(errno.into());
+    let name = parts.last().copied().unwrap_or_default();
+    if name == WHITEOUT_OPAQUE {
+        return tree::set_opaque(parent).map_err(failed);
+    }
+    if name.starts_with(WHITEOUT_META_PREFIX) {
+        // aufs's bookkeeping; Docker ignores it as well.
+        return Ok(());
+    }
+    let target = &name[WHITEOUT_PREFIX.len()..];
+    if matches!(target, b"" | b"." | b"..") {
+        return Err(ImageError::tar("a whiteout of nothing", Some(&entry.path)));
+    }
+    let file = OsStr::from_bytes(target);
+    let device = rustix::fs::makedev(0, 0);
+    match rustix::fs::mknodat(parent, file, rustix::fs::FileType::CharacterDevice, Mode::empty(), device) {
+        // A whiteout is about lower layers; what this layer has under the name stays. A directory
+        // would be merged with the one below, so it is marked.
+        Err(Errno::EXIST) => match tree::open_beneath(parent, file.as_ref(), OFlags::DIRECTORY) {
+            Ok(dir) => tree::set_opaque(dir.as_fd()).map_err(failed),
+            Err(_) => Ok(()),
+        },
+        result => result.map_err(failed),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use EntryKind::{HardLink, Symlink};
 use common::{is_root, layer_digests, make_image, make_tree, make_upper, store, tree_digest};
 use naru_image::changes::{ChangeKind, changes};
 use naru_image::tar::{self, Entry, EntryKind, Reader};
@@ -55,7 +56,6 @@ fn hostile_archives_stay_inside() {
     if !is_root() {
         return;
     }
-    use EntryKind::{HardLink, Symlink};
     for (why, entries) in [
         ("..", vec![file("../escape")]),
         ("inner ..", vec![directory("a"), file("a/../../escape")]),
@@ -401,4 +401,107 @@ fn a_restart_sweeps_what_a_crash_left() {
     assert_eq!((history[0].created_by.as_str(), history[0].size), ("upper", 100_000));
     assert_eq!((history[1].size, history[0].id), (0, Some(image.id)));
     drop(dir);
+}
+
+#[test]
+fn old_docker_archives_link_equal_layers() {
+    if !is_root() {
+        return;
+    }
+    let layer = archive(&[file("f")]);
+    let diff_id = naru_image::blob::sha256(&layer);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{diff_id}","{diff_id}"]}}}}"#
+    );
+    let manifest = br#"[{"Config":"c.json","RepoTags":["old:1"],"Layers":["a/layer.tar","b/layer.tar"]}]"#;
+    let bytes = archive(&[
+        (Entry::new("c.json", EntryKind::File), config.as_bytes()),
+        (Entry::new("a/layer.tar", EntryKind::File), &layer),
+        linked("b/layer.tar", EntryKind::Symlink, "../a/layer.tar"),
+        (Entry::new("manifest.json", EntryKind::File), manifest),
+    ]);
+    let test = store();
+    let loaded = test.store.load(&mut &bytes[..], &|_| {}).unwrap();
+    assert_eq!(loaded[0].tags, ["old:1"]);
+    assert_eq!(test.store.layer_dirs(&test.store.get("old:1").unwrap()).unwrap().len(), 2);
+    // A layer that is not the one that the configuration names.
+    let wrong = archive(&[
+        (Entry::new("c.json", EntryKind::File), config.replace(&diff_id.hex(), &"0".repeat(64)).as_bytes()),
+        (Entry::new("a/layer.tar", EntryKind::File), &layer),
+        linked("b/layer.tar", EntryKind::Symlink, "/etc/passwd"),
+        (Entry::new("manifest.json", EntryKind::File), manifest),
+    ]);
+    let test = store();
+    let error = test.store.load(&mut &wrong[..], &|_| {}).unwrap_err();
+    assert!(error.message().starts_with("invalid diffID for layer a/layer.tar"), "{error}");
+    test.assert_nothing_left();
+}
+
+#[test]
+fn import_makes_an_image_of_one_layer() {
+    if !is_root() {
+        return;
+    }
+    let test = store();
+    let bytes = archive(&[directory("./"), file("./f")]);
+    let options = naru_image::import::ImportOptions {
+        config: naru_types::image::RunConfig { cmd: Some(vec!["sh".into()]), ..Default::default() },
+        message: Some("Imported from -".into()),
+        platform: None,
+        tag: Some(ImageRef::parse("imported").unwrap()),
+        now: naru_types::Timestamp(1_700_000_000_000_000_000),
+    };
+    let image = test.store.import(&mut &bytes[..], options).unwrap();
+    assert_eq!(image.repo_tags, ["imported:latest"]);
+    assert_eq!(image.created.secs(), 1_700_000_000);
+    let history = test.store.history(&image).unwrap();
+    assert_eq!((history.len(), history[0].comment.as_str()), (1, "Imported from -"));
+    assert_eq!(test.store.get(&image.id.hex()[..8]).unwrap().id, image.id);
+    assert_eq!(test.store.get(&format!("sha256:{}", image.id.short())).unwrap().id, image.id);
+}
+
+#[test]
+fn leases_and_pins_keep_layers() {
+    if !is_root() {
+        return;
+    }
+    let test = store();
+    let image = make_image(&test, "app");
+    let [base, upper] = image.layers() else { panic!("two layers") };
+    let lease = test.store.lease();
+    lease.hold(base).unwrap();
+    test.store.pin("cache", &[*upper]).unwrap();
+    let nobody = |_: &naru_types::Digest| Vec::new();
+    test.store.remove("app", &RemoveOptions { force: false, users: &nobody }).unwrap();
+    assert!(test.store.layer_dir(base).is_ok() && test.store.layer_dir(upper).is_ok());
+    drop(lease);
+    test.store.collect(&|_| false).unwrap();
+    assert!(test.store.layer_dir(base).is_err() && test.store.layer_dir(upper).is_ok());
+    test.store.unpin("cache").unwrap();
+    test.assert_nothing_left();
+}
+
+#[test]
+fn the_kernel_reads_the_marks() {
+    if !is_root() {
+        return;
+    }
+    let test = store();
+    let image = make_image(&test, "app");
+    let dirs = test.store.layer_dirs(&image).unwrap();
+    let at = test.dir.path().join("mount");
+    fs::create_dir(&at).unwrap();
+    let script = format!(
+        "mount -t overlay overlay -o lowerdir={}:{} {at} && cd {at} && ls -A bin tmp && stat -c '%a %h' setuid bin/busybox",
+        dirs[0].display(),
+        dirs[1].display(),
+        at = at.display(),
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+    if !output.status.success() {
+        println!("SKIP: cannot mount overlay: {}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "bin:\nbusybox\ndangling\nsh\n\ntmp:\nnew\n4755 1\n755 2\n");
 }

@@ -228,7 +228,7 @@ fn answers_that_lie_are_refused() {
     fake.list("wrong-diff-id", &[wrong]);
     let swapped = fake.image(&other, &sha256(&other).to_string(), "linux/amd64");
     fake.put(&format!("blobs/{}", sha256(&other)), "application/octet-stream", &tar);
-    fake.list("swapped-blob", &[swapped.clone()]);
+    fake.list("swapped-blob", std::slice::from_ref(&swapped));
     let digest = swapped["digest"].as_str().unwrap();
     fake.put(
         "manifests/old",

@@ -162,11 +162,9 @@ impl Unpacker<'_> {
         if self.options.keep_kind && old_is_dir != new_is_dir {
             let words =
                 if old_is_dir { ["directory", "non-directory"] } else { ["non-directory", "directory"] };
+            let shown = place.path.display();
             return Err(ImageError::BadArchive {
-                what: format!(
-                    "cannot overwrite {} {:?} with {} {:?}",
-                    words[0], place.path, words[1], place.path
-                ),
+                what: format!("cannot overwrite {} \"{}\" with {} \"{}\"", words[0], shown, words[1], shown),
             });
         }
         match &mut self.split {

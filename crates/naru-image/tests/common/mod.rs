@@ -217,9 +217,9 @@ impl Registry {
         while let Some(dir) = stack.pop() {
             for item in fs::read_dir(dir).unwrap().flatten() {
                 if item.file_type().unwrap().is_dir() {
-                    stack.push(item.path())
+                    stack.push(item.path());
                 } else {
-                    files.push(item.path())
+                    files.push(item.path());
                 }
             }
         }
