@@ -44,21 +44,25 @@ pub fn permitted() -> CapBits {
 /// Takes one capability out of the bounding set. Child-safe.
 pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
     // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
-    check_int(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }).map(|_| ())
+    check_int(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })
+        .map(|_| ())
 }
 
 /// Empties the ambient set. Child-safe.
 pub fn clear_ambient() -> Result<(), Errno> {
     // SAFETY: PR_CAP_AMBIENT takes numbers and touches no memory.
-    check_int(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0) })
-        .map(|_| ())
+    check_int(unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0)
+    })
+    .map(|_| ())
 }
 
 /// Adds one capability, permitted and inheritable already, to the ambient set. Child-safe.
 pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
     let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
     // SAFETY: PR_CAP_AMBIENT takes numbers and touches no memory.
-    check_int(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, libc::c_ulong::from(capability), 0, 0) }).map(|_| ())
+    check_int(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, libc::c_ulong::from(capability), 0, 0) })
+        .map(|_| ())
 }
 
 /// The highest capability this kernel knows (`/proc/sys/kernel/cap_last_cap`); 40 when it cannot be read.

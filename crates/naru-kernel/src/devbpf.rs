@@ -72,7 +72,9 @@ fn load(program: &[Instruction]) -> Result<OwnedFd, Errno> {
         ..LoadAttr::default()
     };
     // SAFETY: `attr` is a prefix of union bpf_attr whose size is passed; its pointers outlive the call.
-    let fd = check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<LoadAttr>()) })?;
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<LoadAttr>())
+    })?;
     // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }

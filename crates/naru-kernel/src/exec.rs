@@ -36,7 +36,8 @@ pub fn execve(path: &CStr, args: &StringArray, env: &StringArray) -> Errno {
 pub fn cloexec_from(first: u32) -> Result<(), Errno> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: setting a flag on descriptors closes nothing and touches no memory.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) }).map(|_| ())
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) })
+        .map(|_| ())
 }
 
 /// Closes every descriptor, for a process that will never use one again (a tiny init): afterwards owners of

@@ -27,6 +27,7 @@ pub mod keyring;
 pub mod loopback;
 pub mod mount;
 pub mod mountinfo;
+pub mod netlink;
 pub mod ns;
 pub mod path;
 pub mod pidfd;

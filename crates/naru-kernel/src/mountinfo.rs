@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_line_with_optional_fields_and_escapes() {
-        let text = b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\nbad\n";
+        let text =
+            b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\nbad\n";
         let entries = parse(text);
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].mount_point, PathBuf::from("/mnt 2"));

@@ -91,7 +91,10 @@ pub fn from_wait_status(status: i32) -> ExitStatus {
     }
 }
 
-fn try_wait_with(pidfd: std::os::fd::BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<ExitStatus>, Errno> {
+fn try_wait_with(
+    pidfd: std::os::fd::BorrowedFd<'_>,
+    options: WaitIdOptions,
+) -> Result<Option<ExitStatus>, Errno> {
     let status = rustix::process::waitid(WaitId::PidFd(pidfd), options)?;
     Ok(status.and_then(|status| match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Some(ExitStatus::Code(code)),

@@ -37,6 +37,8 @@ pub fn set_name(name: &CStr) -> Result<(), Errno> {
 
 fn number(option: libc::c_int, value: libc::c_ulong) -> Result<(), Errno> {
     // SAFETY: each option used in this module takes a number and touches no memory.
-    check_int(unsafe { libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong) })
-        .map(|_| ())
+    check_int(unsafe {
+        libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong)
+    })
+    .map(|_| ())
 }

@@ -87,9 +87,7 @@ pub fn exit_now(code: i32) -> ! {
 fn clone3(raw: &RawCloneArgs) -> Result<libc::c_long, Errno> {
     // SAFETY: `raw` has the kernel's layout and its size is passed. Without CLONE_VM and with a null stack the child
     // gets a copy of this very stack, as after fork(2). `pidfd`, when set, points at a live c_int of the caller.
-    check(unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_ref(raw), size_of::<RawCloneArgs>())
-    })
+    check(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_ref(raw), size_of::<RawCloneArgs>()) })
 }
 
 fn run_child(body: impl FnOnce() -> i32) -> ! {

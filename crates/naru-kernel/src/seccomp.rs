@@ -24,5 +24,6 @@ pub fn load(program: &[Instruction], flags: u64) -> Result<(), Errno> {
     let len = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::INVAL)?;
     let program = Program { len, filter: program.as_ptr() };
     // SAFETY: `program` describes `len` instructions of the kernel's layout and outlives the call.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) }).map(|_| ())
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
+        .map(|_| ())
 }

@@ -24,7 +24,13 @@ pub fn set_mask(mask: SignalBits) -> Result<SignalBits, Errno> {
     let mut old: SignalBits = 0;
     // SAFETY: both sets are 8 bytes, the size that is passed; the raw call is used since the libc's sigset_t is larger.
     check(unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, &raw mut old, size_of::<u64>())
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            &raw mut old,
+            size_of::<u64>(),
+        )
     })?;
     Ok(old)
 }
@@ -72,7 +78,8 @@ pub fn reap_any() -> Result<Option<(i32, ExitStatus)>, Errno> {
 pub fn signalfd(set: SignalBits) -> Result<OwnedFd, Errno> {
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: `set` is 8 bytes as passed; −1 asks for a new descriptor.
-    let fd = check(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, size_of::<u64>(), flags) })?;
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, size_of::<u64>(), flags) })?;
     // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }

@@ -10,7 +10,9 @@ use crate::init;
 use crate::plan::{DeviceNode, Keep, NewFs, OnError, Op, Plan, Target};
 use naru_kernel::mount::{self, Change, RDONLY};
 use naru_kernel::path::{self, Missing};
-use naru_kernel::{Errno, caps, exec, keyring, loopback, ns, prctl, process, rlimit, seccomp, signals, tty, unix};
+use naru_kernel::{
+    Errno, caps, exec, keyring, loopback, ns, prctl, process, rlimit, seccomp, signals, tty, unix,
+};
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -256,9 +258,8 @@ fn open_terminal(slots: &mut Slots, report: BorrowedFd<'_>, rows: u16, cols: u16
         return Err(Errno::NODEV);
     }
     rustix::pty::unlockpt(&master)?;
-    let peer_flags = rustix::pty::OpenptFlags::RDWR
-        | rustix::pty::OpenptFlags::NOCTTY
-        | rustix::pty::OpenptFlags::CLOEXEC;
+    let peer_flags =
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
     // TIOCGPTPEER: the slave comes from the master, not from a path that could be swapped (CVE-2025-52565).
     slots.terminal = Some(rustix::pty::ioctl_tiocgptpeer(&master, peer_flags)?);
     if rows != 0 || cols != 0 {
@@ -329,7 +330,6 @@ fn change_dir(root: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
     let cwd = naru_kernel::path::current_dir(&mut buffer)?;
     if cwd.first() == Some(&b'/') { Ok(()) } else { Err(Errno::ACCESS) }
 }
-
 
 fn install_stdio(plan: &Plan, slots: &Slots) -> Result<(), Errno> {
     if let Some(fds) = &plan.stdio {

@@ -15,13 +15,17 @@ const DEPTH_MAX: u32 = 8;
 
 /// `--device`: the node itself, or every node below a directory.
 pub fn resolve(device: &Device) -> Result<Vec<ResolvedDevice>> {
-    let target = if device.container.is_empty() { device.host.to_string_lossy() } else { (&device.container).into() };
+    let target =
+        if device.container.is_empty() { device.host.to_string_lossy() } else { (&device.container).into() };
     let access = if device.permissions.is_empty() { "rwm" } else { &device.permissions };
     if access.chars().any(|letter| !"rwm".contains(letter)) {
         return Err(Error::invalid(format!("invalid device mode: {access}")));
     }
     let meta = std::fs::metadata(&device.host).map_err(|error| {
-        let text = format!("error gathering device information while adding custom device {:?}", device.host);
+        let text = format!(
+            "error gathering device information while adding custom device {:?}",
+            device.host.to_string_lossy()
+        );
         Error::invalid(text).with_source(error)
     })?;
     let mut found = Vec::new();
@@ -31,7 +35,10 @@ pub fn resolve(device: &Device) -> Result<Vec<ResolvedDevice>> {
         found.extend(node(&device.host, &target, access));
     }
     if found.is_empty() {
-        let text = format!("error gathering device information while adding custom device {:?}: not a device node", device.host);
+        let text = format!(
+            "error gathering device information while adding custom device {:?}: not a device node",
+            device.host.to_string_lossy()
+        );
         return Err(Error::invalid(text));
     }
     Ok(found)
@@ -86,7 +93,9 @@ mod tests {
 
     #[test]
     fn a_node_and_a_mistake() {
-        let ask = |path: &str| resolve(&Device { host: path.into(), container: "/dev/x".into(), permissions: "r".into() });
+        let ask = |path: &str| {
+            resolve(&Device { host: path.into(), container: "/dev/x".into(), permissions: "r".into() })
+        };
         let found = ask("/dev/null").unwrap();
         assert_eq!((found[0].device.major, found[0].device.minor, found[0].access.as_str()), (1, 3, "r"));
         assert_eq!(found[0].device.path, "/dev/x");

@@ -30,28 +30,30 @@ impl StartError {
     }
 
     /// An error of no system call.
-    pub fn plain(&self, message: &str) -> SpawnError {
+    pub fn plain(self, message: &str) -> SpawnError {
         let message = format!("{}{message}", self.prefix());
         SpawnError { step: "prepare".into(), errno: 0, message, exit_code: CANNOT_START }
     }
 
-    pub fn errno(&self, step: &str, errno: Errno) -> SpawnError {
+    pub fn errno(self, step: &str, errno: Errno) -> SpawnError {
         let message = format!("{}{step}: {}", self.prefix(), text(errno.raw_os_error()));
         SpawnError { step: step.to_owned(), errno: errno.raw_os_error(), message, exit_code: CANNOT_START }
     }
 
-    pub fn io(&self, step: &str, error: &io::Error) -> SpawnError {
+    pub fn io(self, step: &str, error: &io::Error) -> SpawnError {
         self.errno(step, Errno::from_io_error(error).unwrap_or(Errno::IO))
     }
 
     /// execve of `program` failed.
-    pub fn execve(&self, program: &str, errno: i32) -> SpawnError {
+    pub fn execve(self, program: &str, errno: i32) -> SpawnError {
         let by_path = program.contains('/');
         let (what, exit_code) = match Errno::from_raw_os_error(errno) {
             Errno::NOENT | Errno::NOTDIR if !by_path => {
                 (format!("exec: {program:?}: executable file not found in $PATH"), NOT_FOUND)
             }
-            Errno::NOENT => (format!("exec: {program:?}: stat {program}: no such file or directory"), NOT_FOUND),
+            Errno::NOENT => {
+                (format!("exec: {program:?}: stat {program}: no such file or directory"), NOT_FOUND)
+            }
             Errno::NOTDIR => (format!("exec: {program:?}: stat {program}: not a directory"), NOT_EXECUTABLE),
             Errno::ACCESS | Errno::PERM => (format!("exec: {program:?}: permission denied"), NOT_EXECUTABLE),
             Errno::ISDIR => (format!("exec: {program:?}: is a directory"), NOT_EXECUTABLE),
@@ -60,7 +62,7 @@ impl StartError {
         SpawnError { step: "execve".into(), errno, message: format!("{}{what}", self.prefix()), exit_code }
     }
 
-    fn prefix(&self) -> &'static str {
+    fn prefix(self) -> &'static str {
         match self.context {
             Context::Init => "unable to start container process: error during container init: ",
             Context::Exec => "exec failed: unable to start container process: ",

@@ -10,5 +10,5 @@ use crate::spawn::start;
 
 /// Starts a process beside a container's first one; see [`crate::request`].
 pub fn exec(request: ExecRequest<'_>) -> Result<Spawned, SpawnError> {
-    start(compile::exec(request)?, StartError::new(Context::Exec))
+    start(&compile::exec(request)?, StartError::new(Context::Exec))
 }

@@ -44,12 +44,12 @@ fn serve(child: i32) -> i32 {
                     return code;
                 }
             }
-            Ok(SIGTTIN | SIGTTOU) => {}
+            // Job control of the terminal is not for the program.
+            Ok(SIGTTIN | SIGTTOU) | Err(Errno::INTR | Errno::AGAIN) => {}
             // The program may be gone already; then its SIGCHLD is pending.
             Ok(signal) => {
                 let _ = signals::kill(child, signal);
             }
-            Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => return LOST_EXIT_CODE,
         }
     }

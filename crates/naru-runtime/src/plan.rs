@@ -31,12 +31,16 @@ impl Target {
             return None;
         }
         let components = names.iter().map(|name| CString::new(*name).ok()).collect::<Option<Vec<_>>>()?;
-        let prefixes = (1..=names.len()).map(|len| CString::new(names[..len].join("/")).ok()).collect::<Option<_>>()?;
+        let prefixes =
+            (1..=names.len()).map(|len| CString::new(names[..len].join("/")).ok()).collect::<Option<_>>()?;
         Some(Self { prefixes, components, missing })
     }
 
     pub fn text(&self) -> String {
-        format!("/{}", self.prefixes.last().map_or(std::borrow::Cow::Borrowed(""), |path| path.to_string_lossy()))
+        format!(
+            "/{}",
+            self.prefixes.last().map_or(std::borrow::Cow::Borrowed(""), |path| path.to_string_lossy())
+        )
     }
 }
 
@@ -87,12 +91,21 @@ pub(crate) enum Op {
     Undumpable,
     ResetSignals,
     NewSession,
-    SetNs { fd: OwnedFd, flags: NsFlags },
+    SetNs {
+        fd: OwnedFd,
+        flags: NsFlags,
+    },
     /// The child puts itself into a v1 group: `0` written to `tasks`.
-    JoinCgroup { tasks: OwnedFd },
+    JoinCgroup {
+        tasks: OwnedFd,
+    },
     Unshare(NsFlags),
     OomScoreAdj(CString),
-    Rlimit { resource: u32, soft: u64, hard: u64 },
+    Rlimit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
     JoinKeyring(CString),
     LoopbackUp,
     /// Of the child's copy of the host's mount tree.
@@ -101,13 +114,28 @@ pub(crate) enum Op {
     OpenNull,
     NewFs(NewFs),
     /// A mount that the parent cloned.
-    Bind { mount: OwnedFd, target: Target },
-    ChangeMount { target: Target, change: Change },
+    Bind {
+        mount: OwnedFd,
+        target: Target,
+    },
+    ChangeMount {
+        target: Target,
+        change: Change,
+    },
     Device(DeviceNode),
-    Symlink { to: CString, at: Target },
-    Pty { rows: u16, cols: u16 },
+    Symlink {
+        to: CString,
+        at: Target,
+    },
+    Pty {
+        rows: u16,
+        cols: u16,
+    },
     Console(Target),
-    Sysctl { path: CString, value: CString },
+    Sysctl {
+        path: CString,
+        value: CString,
+    },
     Mask(CString),
     ReadOnly(CString),
     MakeDirectory(Target),
@@ -126,9 +154,16 @@ pub(crate) enum Op {
     Uid(u32),
     CloseRest,
     NoNewPrivs,
-    Seccomp { program: Vec<Instruction>, flags: u64 },
+    Seccomp {
+        program: Vec<Instruction>,
+        flags: u64,
+    },
     /// Effective, permitted, inheritable.
-    Caps { effective: u64, permitted: u64, inheritable: u64 },
+    Caps {
+        effective: u64,
+        permitted: u64,
+        inheritable: u64,
+    },
     RaiseAmbient(u32),
     Init,
 }
@@ -172,7 +207,9 @@ impl Op {
             Self::JoinCgroup { .. } => "join the control group".into(),
             Self::Unshare(flags) => format!("make a {} namespace", namespace_name(*flags)),
             Self::OomScoreAdj(value) => format!("set oom_score_adj to {}", lossy(value)),
-            Self::Rlimit { resource, soft, hard } => format!("set resource limit {resource} to {soft}:{hard}"),
+            Self::Rlimit { resource, soft, hard } => {
+                format!("set resource limit {resource} to {soft}:{hard}")
+            }
             Self::JoinKeyring(_) => "join a session keyring".into(),
             Self::LoopbackUp => "bring the loopback device up".into(),
             Self::TreePropagation(_) => "change the propagation of the mount tree".into(),

@@ -76,8 +76,11 @@ fn join_layers(layers: &[CString]) -> CString {
 }
 
 fn c_path(path: &Path) -> Result<CString, RootfsError> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| RootfsError { step: "use", path: path.to_owned(), source: Errno::INVAL })
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| RootfsError {
+        step: "use",
+        path: path.to_owned(),
+        source: Errno::INVAL,
+    })
 }
 
 #[cfg(test)]

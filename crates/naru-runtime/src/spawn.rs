@@ -11,16 +11,16 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Starts a container's first process; see [`crate::request`].
 pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
-    start(compile::container(request)?, StartError::new(Context::Init))
+    start(&compile::container(request)?, StartError::new(Context::Init))
 }
 
-pub(crate) fn start(compiled: Compiled, error: StartError) -> Result<Spawned, SpawnError> {
+pub(crate) fn start(compiled: &Compiled, error: StartError) -> Result<Spawned, SpawnError> {
     let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
-    let child = clone(&compiled, &theirs, &error)?;
+    let child = clone(compiled, &theirs, error)?;
     // Only the child holds its end now, so execve or exit of the child is our end of file.
     drop(theirs);
-    let mut warnings = compiled.warnings;
-    match listen(&ours, &compiled.plan, &mut warnings, &error) {
+    let mut warnings = Vec::new();
+    match listen(&ours, &compiled.plan, &mut warnings, error) {
         Ok(pty_master) => Ok(Spawned { pid: child.pid, pidfd: child.pidfd, pty_master, warnings }),
         Err(failure) => {
             // It has said its last word and exits, or was killed: reaping cannot take long. A kill makes sure.
@@ -31,24 +31,15 @@ pub(crate) fn start(compiled: Compiled, error: StartError) -> Result<Spawned, Sp
     }
 }
 
-fn clone(compiled: &Compiled, report: &OwnedFd, error: &StartError) -> Result<Child, SpawnError> {
+fn clone(compiled: &Compiled, report: &OwnedFd, error: StartError) -> Result<Child, SpawnError> {
     let _inside = match &compiled.join_pid {
         Some(fd) => Some(PidNamespace::enter(fd, error)?),
         None => None,
     };
-    let mut args =
-        CloneArgs { namespaces: compiled.namespaces, cgroup: compiled.cgroup_v2.as_ref().map(AsFd::as_fd) };
-    let body = || child::run(&compiled.plan, report.as_fd());
-    match process::spawn(&args, body) {
-        // A group with controllers enabled for its children takes no process itself (cgroup v2's rule), which happens
-        // when a container runs its own init system: then the exec stays in the caller's group rather than failing.
-        Err(Errno::BUSY | Errno::OPNOTSUPP) if args.cgroup.is_some() => {
-            args.cgroup = None;
-            process::spawn(&args, body)
-        }
-        other => other,
-    }
-    .map_err(|errno| error.errno("clone", errno))
+    let cgroup = compiled.cgroup_v2.as_ref().map(AsFd::as_fd);
+    let args = CloneArgs { namespaces: compiled.namespaces, cgroup };
+    process::spawn(&args, || child::run(&compiled.plan, report.as_fd()))
+        .map_err(|errno| error.errno("clone", errno))
 }
 
 /// The calling thread's children are born in another pid namespace while this lives.
@@ -57,7 +48,7 @@ struct PidNamespace {
 }
 
 impl PidNamespace {
-    fn enter(fd: &OwnedFd, error: &StartError) -> Result<Self, SpawnError> {
+    fn enter(fd: &OwnedFd, error: StartError) -> Result<Self, SpawnError> {
         let own = ns::open_own("pid").map_err(|cause| error.io("open the own pid namespace", &cause))?;
         ns::setns(fd, ns::NEWPID).map_err(|errno| error.errno("join the pid namespace", errno))?;
         Ok(Self { own })
@@ -76,7 +67,7 @@ fn listen(
     socket: &OwnedFd,
     plan: &Plan,
     warnings: &mut Vec<String>,
-    error: &StartError,
+    error: StartError,
 ) -> Result<Option<OwnedFd>, SpawnError> {
     let mut pty_master = None;
     loop {
@@ -113,7 +104,7 @@ fn warning(plan: &Plan, index: u32, errno: i32) -> String {
     format!("cannot {step}: {}", text(errno))
 }
 
-fn failure(plan: &Plan, index: u32, errno: i32, error: &StartError) -> SpawnError {
+fn failure(plan: &Plan, index: u32, errno: i32, error: StartError) -> SpawnError {
     if index == EXECVE {
         let name = plan.program.args.strings().first().map(|name| name.to_string_lossy()).unwrap_or_default();
         return error.execve(&name, errno);

@@ -37,7 +37,9 @@ fn namespaces_differ_and_the_hosts_mounts_do_not_change() {
         return;
     }
     let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-    let (_, output) = shell("for n in mnt net ipc uts pid cgroup; do readlink /proc/self/ns/$n; done; cat /proc/self/cgroup; echo pid $$");
+    let (_, output) = shell(
+        "for n in mnt net ipc uts pid cgroup; do readlink /proc/self/ns/$n; done; cat /proc/self/cgroup; echo pid $$",
+    );
     for kind in ["mnt", "net", "ipc", "uts", "pid", "cgroup"] {
         assert!(!output.contains(own(kind).to_str().unwrap()), "{kind} is shared");
     }
@@ -58,7 +60,8 @@ fn the_overlay_is_written_and_the_layer_is_not() {
         return;
     }
     let (root, group) = (Root::new(), Group::new());
-    let running = start(&root, &spec(&["sh", "-c", "echo x > /etc/new; echo y >> /etc/passwd"]), Some(&group)).unwrap();
+    let running =
+        start(&root, &spec(&["sh", "-c", "echo x > /etc/new; echo y >> /etc/passwd"]), Some(&group)).unwrap();
     assert_eq!(running.finish().0, ExitStatus::Code(0));
     assert!(root.upper().join("etc/new").exists());
     assert!(!root.lower().join("etc/new").exists());
@@ -87,7 +90,10 @@ fn devices() {
     }
     check("stat -c '%t:%T %a' /dev/null /dev/tty | head -2", "1:3 666\n5:0 666");
     check("echo gone > /dev/null; head -c 3 /dev/zero | wc -c", "3");
-    check("mknod /tmp/k c 1 1 && cat /tmp/k 2>/dev/null | head -c1 || true; cat /tmp/k >/dev/null 2>&1 || echo denied", "denied");
+    check(
+        "mknod /tmp/k c 1 1 && cat /tmp/k 2>/dev/null | head -c1 || true; cat /tmp/k >/dev/null 2>&1 || echo denied",
+        "denied",
+    );
     check("readlink /dev/fd; readlink /dev/ptmx", "/proc/self/fd\npts/ptmx");
     // Only the standard descriptors, and the one of ls itself.
     check("ls /proc/self/fd | wc -l", "4");
@@ -119,7 +125,11 @@ fn users() {
         return;
     }
     let as_user = |user: &str| {
-        let mut spec = spec(&["sh", "-c", "id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status; echo x > /dev/stdout"]);
+        let mut spec = spec(&[
+            "sh",
+            "-c",
+            "id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status; echo x > /dev/stdout",
+        ]);
         spec.process.user.username = user.into();
         run(&spec).1.split_whitespace().collect::<Vec<_>>().join(" ")
     };
@@ -149,14 +159,16 @@ fn init_reaps_forwards_and_keeps_the_code() {
         return;
     }
     let (root, group) = (Root::new(), Group::new());
-    let script = "cat /proc/1/comm; trap 'exit 9' TERM; (sleep 0.1 &) ; echo ready; while :; do sleep 0.05; done";
+    let script =
+        "cat /proc/1/comm; trap 'exit 9' TERM; (sleep 0.1 &) ; echo ready; while :; do sleep 0.05; done";
     let mut running = start_with(&root, &spec(&["sh", "-c", script]), Some(&group), true).unwrap();
     assert!(running.wait_for("ready").starts_with("naru-init"));
     naru_kernel::pidfd::send_signal(&running.spawned.pidfd, naru_types::signal::Signal::TERM).unwrap();
     assert_eq!(running.finish().0, ExitStatus::Code(9));
     let killed = start_with(&root, &spec(&["sh", "-c", "kill -9 $$"]), Some(&group), true).unwrap();
     assert_eq!(killed.finish().0, ExitStatus::Code(137));
-    let hidden = start_with(&root, &spec(&["sh", "-c", "readlink /proc/1/exe || echo hidden"]), Some(&group), true);
+    let hidden =
+        start_with(&root, &spec(&["sh", "-c", "readlink /proc/1/exe || echo hidden"]), Some(&group), true);
     assert!(hidden.unwrap().finish().1.ends_with("hidden\n"));
 }
 
@@ -166,12 +178,22 @@ fn a_terminal() {
         return;
     }
     let (root, group) = (Root::new(), Group::new());
-    let mut spec = spec(&["sh", "-c", "stty size; stat -c %t:%T /dev/console; echo x > /dev/tty; test -t 0 && echo tty"]);
+    let mut spec = spec(&[
+        "sh",
+        "-c",
+        "stty size; stat -c %t:%T /dev/console; echo x > /dev/tty; test -t 0 && echo tty",
+    ]);
     spec.process.terminal = true;
     let rootfs = root.rootfs();
     let stdio = Stdio::Pty { rows: 33, cols: 101 };
-    let request =
-        SpawnRequest { spec: &spec, rootfs: &rootfs, cgroup: Some(&group.0), netns: NetNs::New, stdio, init: false };
+    let request = SpawnRequest {
+        spec: &spec,
+        rootfs: &rootfs,
+        cgroup: Some(&group.0),
+        netns: NetNs::New,
+        stdio,
+        init: false,
+    };
     let spawned = naru_runtime::spawn::spawn(request).unwrap();
     let mut master = std::fs::File::from(spawned.pty_master.unwrap());
     let mut text = Vec::new();

@@ -43,7 +43,10 @@ fn a_container_lives_and_dies_in_v2() {
         assert!(output.starts_with("0::/\n") && output.contains("ro\n"), "{output}");
         assert!(group.0.pids().unwrap().contains(&running.spawned.pid));
         let process = oci::Process { args: vec!["true".into()], cwd: "/".into(), ..Default::default() };
-        assert_eq!(exec(&config, &process, &running, Some(&group), false).unwrap().finish().0, ExitStatus::Code(0));
+        assert_eq!(
+            exec(&config, &process, &running, Some(&group), false).unwrap().finish().0,
+            ExitStatus::Code(0)
+        );
         group.0.freeze().unwrap();
         group.0.thaw().unwrap();
         assert!(group.0.stats().unwrap().cpu.total_ns > 0);
@@ -57,7 +60,7 @@ fn devices_are_limited_by_a_program() {
     if skip() {
         return;
     }
-    with_v2_view(|| devices_are_limited());
+    with_v2_view(devices_are_limited);
 }
 
 #[test]

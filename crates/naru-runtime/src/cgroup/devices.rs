@@ -5,7 +5,11 @@ use crate::oci::DeviceRule;
 use naru_kernel::Errno;
 use naru_kernel::devbpf::{self, Instruction};
 
-pub(super) fn apply(cgroup: &Cgroup, rules: &[DeviceRule], warnings: &mut Vec<String>) -> Result<(), CgroupError> {
+pub(super) fn apply(
+    cgroup: &Cgroup,
+    rules: &[DeviceRule],
+    warnings: &mut Vec<String>,
+) -> Result<(), CgroupError> {
     if rules.is_empty() {
         return Ok(());
     }
@@ -90,7 +94,11 @@ fn rule_block(rule: &DeviceRule) -> Vec<Instruction> {
     });
     if kind(rule) != 'a' && bits != 7 {
         // Every requested access must be in the rule: (access & bits) == access.
-        tests.push(vec![insn(MOVE_REG, 1, 3, 0, 0), insn(AND_IMM, 1, 0, 0, bits), insn(JUMP_NE_REG, 1, 3, 0, 0)]);
+        tests.push(vec![
+            insn(MOVE_REG, 1, 3, 0, 0),
+            insn(AND_IMM, 1, 0, 0, bits),
+            insn(JUMP_NE_REG, 1, 3, 0, 0),
+        ]);
     }
     if kind(rule) != 'a' {
         for (register, value) in [(4, rule.major), (5, rule.minor)] {

@@ -25,7 +25,9 @@ pub(super) fn read_number(path: &Path) -> Option<u64> {
 /// Writes in one write(2), as the kernel wants it.
 pub(super) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
     let fd = open_write(path)?;
-    rustix::io::write(&fd, value.as_bytes()).map(drop).map_err(|errno| CgroupError::kernel("write to", path, errno))
+    rustix::io::write(&fd, value.as_bytes())
+        .map(drop)
+        .map_err(|errno| CgroupError::kernel("write to", path, errno))
 }
 
 pub(super) fn open_write(path: &Path) -> Result<OwnedFd, CgroupError> {
@@ -81,7 +83,8 @@ pub(super) fn inherit_cpuset(directory: &Path) -> Result<(), CgroupError> {
 pub(super) fn enable_controllers(directory: &Path) {
     let available = read(&directory.join("cgroup.controllers")).unwrap_or_default();
     let enabled = read(&directory.join("cgroup.subtree_control")).unwrap_or_default();
-    for name in available.split_whitespace().filter(|name| !enabled.split_whitespace().any(|on| on == *name)) {
+    for name in available.split_whitespace().filter(|name| !enabled.split_whitespace().any(|on| on == *name))
+    {
         // A limit that needs the missing controller fails later, by name.
         let _ = write(&directory.join("cgroup.subtree_control"), &format!("+{name}"));
     }

@@ -43,7 +43,8 @@ impl Layout {
     /// Reads /proc/self/mountinfo. A mount that is hidden under a later one does not count: what is asked is what a
     /// path leads to.
     pub fn detect() -> Result<Self, CgroupError> {
-        let entries = mountinfo::read().map_err(|cause| CgroupError::io("read", Path::new("/proc/self/mountinfo"), &cause))?;
+        let entries = mountinfo::read()
+            .map_err(|cause| CgroupError::io("read", Path::new("/proc/self/mountinfo"), &cause))?;
         Ok(Self::from_mounts(&entries, |path| {
             let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
             path::fs_magic(fd).ok()
@@ -101,7 +102,8 @@ mod tests {
 
     #[test]
     fn hybrid() {
-        let magic = |path: &Path| Some(if path.ends_with("unified") { path::CGROUP2_MAGIC } else { CGROUP1_MAGIC });
+        let magic =
+            |path: &Path| Some(if path.ends_with("unified") { path::CGROUP2_MAGIC } else { CGROUP1_MAGIC });
         let layout = Layout::from_mounts(&mountinfo::parse(HYBRID), magic);
         assert_eq!(layout.v1.len(), 2);
         assert_eq!(layout.v1_with("cpuacct").unwrap().directory_name(), "cpu,cpuacct");

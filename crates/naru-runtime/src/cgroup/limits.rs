@@ -153,7 +153,8 @@ fn cpuset(cgroup: &Cgroup, cpu: &oci::Cpu) -> Result<(), CgroupError> {
         if value.is_empty() {
             continue;
         }
-        let (directory, _) = cgroup.controller_directory("cpuset").ok_or(CgroupError::NoController("cpuset"))?;
+        let (directory, _) =
+            cgroup.controller_directory("cpuset").ok_or(CgroupError::NoController("cpuset"))?;
         files::write(&directory.join(file), value)?;
     }
     Ok(())

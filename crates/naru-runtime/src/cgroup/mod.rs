@@ -16,7 +16,7 @@ use naru_kernel::Errno;
 use naru_kernel::inotify::{Inotify, Watch};
 use naru_types::signal::Signal;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,7 +77,11 @@ impl Cgroup {
         let cgroup = Self::open(path)?;
         for hierarchy in &cgroup.layout.v1 {
             files::make_directories(&hierarchy.mount, &cgroup.path, |dir| {
-                if hierarchy.controllers.iter().any(|name| name == "cpuset") { files::inherit_cpuset(dir) } else { Ok(()) }
+                if hierarchy.controllers.iter().any(|name| name == "cpuset") {
+                    files::inherit_cpuset(dir)
+                } else {
+                    Ok(())
+                }
             })?;
         }
         if let Some(root) = &cgroup.layout.v2 {
@@ -127,7 +131,10 @@ impl Cgroup {
     }
 
     pub fn stats(&self) -> Result<Stats, CgroupError> {
-        stats_read::read(self)
+        // A group that is gone is an error, not a row of zeros.
+        let directory = self.main_directory().ok_or(CgroupError::NoController("any"))?;
+        rustix::fs::stat(&directory).map_err(|errno| CgroupError::kernel("read", &directory, errno))?;
+        Ok(stats_read::read(self))
     }
 
     /// Stops every process; returns when they are frozen.
@@ -209,8 +216,8 @@ impl Cgroup {
         let file = directory.join("memory.oom_control");
         let control = std::fs::File::open(&file).map_err(|error| CgroupError::io("open", &file, &error))?;
         let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
-        let event = rustix::event::eventfd(0, flags).map_err(|errno| CgroupError::kernel("watch", &file, errno))?;
-        use std::os::fd::AsRawFd;
+        let event =
+            rustix::event::eventfd(0, flags).map_err(|errno| CgroupError::kernel("watch", &file, errno))?;
         let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
         files::write(&directory.join("cgroup.event_control"), &line)?;
         Ok(OomWatch { source: OomSource::V1(event) })
@@ -239,6 +246,18 @@ impl Cgroup {
     /// The v2 directory, to be cloned into.
     pub(crate) fn open_v2_dir(&self) -> Result<Option<OwnedFd>, CgroupError> {
         self.v2_directory().map(|directory| files::open_directory(&directory)).transpose()
+    }
+
+    /// The v2 directory of a process inside, which may be a sub-group when the container runs an init system of its own
+    /// (a group that hands controllers to its children takes no process itself).
+    pub(crate) fn open_v2_dir_of(&self, pid: i32) -> Result<Option<OwnedFd>, CgroupError> {
+        let (Some(root), Some(own)) = (&self.layout.v2, self.v2_directory()) else { return Ok(None) };
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        // Only ever below our own group, whatever the file says.
+        let inside = path.map(|path| root.join(path)).filter(|dir| dir.starts_with(&own));
+        let safe = inside.filter(|dir| !dir.components().any(|part| part == std::path::Component::ParentDir));
+        files::open_directory(&safe.unwrap_or(own)).map(Some)
     }
 
     /// Where limits of `controller` are set: the directory, and whether it is v2's.
@@ -270,30 +289,46 @@ impl Cgroup {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
-        let (file, word, done): (PathBuf, &str, Box<dyn Fn() -> Result<bool, CgroupError>>) =
-            if let Some(hierarchy) = self.layout.v1_with("freezer") {
-                let file = self.directory_in(hierarchy).join("freezer.state");
-                let word = if frozen { "FROZEN" } else { "THAWED" };
-                let state = file.clone();
-                (file, word, Box::new(move || Ok(files::read(&state)?.trim() == word)))
-            } else if let Some(directory) = self.v2_directory() {
-                let events = directory.join("cgroup.events");
-                let wanted = u64::from(frozen);
-                let done = move || Ok(files::flat_keyed(&files::read(&events)?).get("frozen") == Some(&wanted));
-                (directory.join("cgroup.freeze"), if frozen { "1" } else { "0" }, Box::new(done))
-            } else {
-                return Err(CgroupError::NoController("freezer"));
-            };
+        let freezer = Freezer::of(self).ok_or(CgroupError::NoController("freezer"))?;
         for _ in 0..FREEZE_ATTEMPTS_MAX {
             // v1 may answer FREEZING for ever unless asked again.
-            files::write(&file, word)?;
-            if done()? {
+            if freezer.ask(frozen)? {
                 return Ok(());
             }
             std::thread::sleep(FREEZE_PAUSE);
         }
         let step = if frozen { "freeze" } else { "thaw" };
-        Err(CgroupError::Timeout { step, path: file, attempts: FREEZE_ATTEMPTS_MAX })
+        Err(CgroupError::Timeout { step, path: PathBuf::from(&self.path), attempts: FREEZE_ATTEMPTS_MAX })
+    }
+}
+
+/// Where a group is frozen: its directory.
+enum Freezer {
+    V1(PathBuf),
+    V2(PathBuf),
+}
+
+impl Freezer {
+    fn of(cgroup: &Cgroup) -> Option<Self> {
+        let v1 = cgroup.layout.v1_with("freezer").map(|hierarchy| Self::V1(cgroup.directory_in(hierarchy)));
+        v1.or_else(|| cgroup.v2_directory().map(Self::V2))
+    }
+
+    /// Asks for the state; whether it is reached.
+    fn ask(&self, frozen: bool) -> Result<bool, CgroupError> {
+        match self {
+            Self::V1(directory) => {
+                let (file, word) =
+                    (directory.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
+                files::write(&file, word)?;
+                Ok(files::read(&file)?.trim() == word)
+            }
+            Self::V2(directory) => {
+                files::write(&directory.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
+                let events = files::flat_keyed(&files::read(&directory.join("cgroup.events"))?);
+                Ok(events.get("frozen") == Some(&u64::from(frozen)))
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads [`Stats`] from the control files of v1 and v2. A missing file leaves its field at zero: controllers come and go.
 
-use super::{BlkioEntry, BlkioStats, Cgroup, CgroupError, CpuStats, MemoryStats, PidsStats, Stats, files};
+use super::{BlkioEntry, BlkioStats, Cgroup, CpuStats, MemoryStats, PidsStats, Stats, files};
 use std::path::Path;
 
 /// Nanoseconds per tick of cpuacct.stat: USER_HZ is 100 on every Linux platform that naru supports.
@@ -9,7 +9,7 @@ const TICK_NS: u64 = 10_000_000;
 /// v1 shows "no limit" as the largest page-aligned number.
 const V1_UNLIMITED: u64 = 0x7fff_ffff_ffff_f000;
 
-pub(super) fn read(cgroup: &Cgroup) -> Result<Stats, CgroupError> {
+pub(super) fn read(cgroup: &Cgroup) -> Stats {
     let directory = |controller: &str| cgroup.controller_directory(controller);
     let mut stats = Stats::default();
     match directory("cpuacct") {
@@ -35,7 +35,7 @@ pub(super) fn read(cgroup: &Cgroup) -> Result<Stats, CgroupError> {
     if let Some((dir, v2)) = directory("blkio") {
         stats.blkio = if v2 { blkio_v2(&dir) } else { blkio_v1(&dir) };
     }
-    Ok(stats)
+    stats
 }
 
 fn cpu_v1(dir: &Path) -> CpuStats {
@@ -105,7 +105,11 @@ fn blkio_v1(dir: &Path) -> BlkioStats {
     let recursive = |name: &str| {
         let list = parse_blkio_v1(&text(&dir.join(format!("blkio.{name}_recursive"))));
         // A group without a policy of its own counts only as "throttle".
-        if list.is_empty() { parse_blkio_v1(&text(&dir.join(format!("blkio.throttle.{name}_recursive")))) } else { list }
+        if list.is_empty() {
+            parse_blkio_v1(&text(&dir.join(format!("blkio.throttle.{name}_recursive"))))
+        } else {
+            list
+        }
     };
     BlkioStats { service_bytes: recursive("io_service_bytes"), serviced: recursive("io_serviced") }
 }

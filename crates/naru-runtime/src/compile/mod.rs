@@ -7,6 +7,7 @@ mod mounts;
 pub(crate) mod options;
 pub(crate) mod process;
 
+use crate::cgroup::Cgroup;
 use crate::errors::{Context, StartError};
 use crate::oci::{self, NamespaceKind};
 use crate::plan::{OnError, Op, Plan, Program, Step};
@@ -27,7 +28,6 @@ pub(crate) struct Compiled {
     pub join_pid: Option<OwnedFd>,
     /// The cgroup v2 directory to clone into.
     pub cgroup_v2: Option<OwnedFd>,
-    pub warnings: Vec<String>,
 }
 
 /// Steps in the making.
@@ -55,54 +55,57 @@ pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnErro
     let error = StartError::new(Context::Init);
     let spec = request.spec;
     let root = request.rootfs.open().map_err(|cause| error.plain(&cause.to_string()))?;
-    let identity = user::resolve(root.as_fd(), &spec.process.user).map_err(|cause| error.plain(&cause.to_string()))?;
+    let identity =
+        user::resolve(root.as_fd(), &spec.process.user).map_err(|cause| error.plain(&cause.to_string()))?;
     let mut steps = Steps::default();
     begin(&mut steps);
     let mut namespaces = ns::NEWNS;
     let mut join_pid = None;
-    join_namespaces(spec, request.netns, &mut steps, &mut namespaces, &mut join_pid, &error)?;
-    let cgroup_v2 = join_cgroup(request.cgroup, &mut steps, &error)?;
+    join_namespaces(spec, request.netns, &mut steps, &mut namespaces, &mut join_pid, error)?;
+    join_cgroup_v1(request.cgroup, &mut steps, error)?;
     if spec.namespace(NamespaceKind::Cgroup).is_some_and(|namespace| namespace.path.is_none()) {
         // After joining: the group a process is in at this moment becomes the root that the namespace shows.
         steps.push(Op::Unshare(ns::NEWCGROUP));
     }
     // While the host's /proc is still there, and with the rights of the caller.
-    process::limits(&mut steps, &spec.process, &error)?;
+    process::limits(&mut steps, &spec.process, error)?;
     steps.ignore(Op::JoinKeyring(error.c_string(&format!("naru-{}", short_name(&spec.linux.cgroups_path)))?));
-    mounts::compile(&mut steps, &mounts::Input { spec, cgroup: request.cgroup }, &error)?;
+    mounts::compile(&mut steps, &mounts::Input { spec, cgroup: request.cgroup }, error)?;
     if let Stdio::Pty { rows, cols } = request.stdio {
         // After devpts is mounted, before the pivot hides nothing more: /dev/console is mounted from it.
         steps.push(Op::Pty { rows, cols });
-        steps.push(Op::Console(mounts::file_target("/dev/console", &error)?));
+        steps.push(Op::Console(mounts::file_target("/dev/console", error)?));
     }
-    finish_root(&mut steps, spec, &error)?;
+    finish_root(&mut steps, spec, error)?;
     if !spec.hostname.is_empty() {
         steps.push(Op::Hostname(error.c_string(&spec.hostname)?));
     }
     if !spec.domainname.is_empty() {
         steps.push(Op::Domainname(error.c_string(&spec.domainname)?));
     }
-    process::finish(&mut steps, &process::Rights::of_container(spec, &identity), &spec.process.cwd, &error)?;
+    process::finish(&mut steps, &process::Rights::of_container(spec, &identity), &spec.process.cwd, error)?;
     if request.init {
         steps.push(Op::Init);
     }
-    let program = process::program(&spec.process, &identity, &error)?;
-    let plan = plan(steps, program, root, request.stdio, identity.uid, &error)?;
-    Ok(Compiled { plan, namespaces, join_pid, cgroup_v2, warnings: Vec::new() })
+    let program = process::program(&spec.process, &identity, error)?;
+    let plan = plan(steps, program, root, request.stdio, identity.uid, error)?;
+    let cgroup_v2 = cgroup_v2(request.cgroup, None, error)?;
+    Ok(Compiled { plan, namespaces, join_pid, cgroup_v2 })
 }
 
 /// The plan of a further process in a running container.
 pub(crate) fn exec(request: ExecRequest<'_>) -> Result<Compiled, SpawnError> {
     let error = StartError::new(Context::Exec);
-    let root = process::container_root(request.init_pid, request.init_pidfd, &error)?;
-    let identity = user::resolve(root.as_fd(), &request.process.user).map_err(|cause| error.plain(&cause.to_string()))?;
+    let root = process::container_root(request.init_pid, request.init_pidfd, error)?;
+    let identity = user::resolve(root.as_fd(), &request.process.user)
+        .map_err(|cause| error.plain(&cause.to_string()))?;
     let join_pid = ns::open(&format!("/proc/{}/ns/pid", request.init_pid))
         .map_err(|cause| error.io("open the pid namespace", &cause))?;
     let init = request.init_pidfd.try_clone_to_owned().map_err(|cause| error.io("copy the pidfd", &cause))?;
     let mut steps = Steps::default();
     begin(&mut steps);
-    let cgroup_v2 = join_cgroup(request.cgroup, &mut steps, &error)?;
-    process::limits(&mut steps, request.process, &error)?;
+    join_cgroup_v1(request.cgroup, &mut steps, error)?;
+    process::limits(&mut steps, request.process, error)?;
     // One call for all; namespaces that are shared with the host are joined, too, which changes nothing.
     let flags = ns::NEWNS | ns::NEWNET | ns::NEWIPC | ns::NEWUTS | ns::NEWCGROUP;
     steps.push(Op::SetNs { fd: init, flags });
@@ -110,10 +113,11 @@ pub(crate) fn exec(request: ExecRequest<'_>) -> Result<Compiled, SpawnError> {
         steps.push(Op::Pty { rows, cols });
     }
     let rights = process::Rights::of_exec(&request, &identity);
-    process::finish(&mut steps, &rights, &request.process.cwd, &error)?;
-    let program = process::program(request.process, &identity, &error)?;
-    let plan = plan(steps, program, root, request.stdio, identity.uid, &error)?;
-    Ok(Compiled { plan, namespaces: 0, join_pid: Some(join_pid), cgroup_v2, warnings: Vec::new() })
+    process::finish(&mut steps, &rights, &request.process.cwd, error)?;
+    let program = process::program(request.process, &identity, error)?;
+    let plan = plan(steps, program, root, request.stdio, identity.uid, error)?;
+    let cgroup_v2 = cgroup_v2(request.cgroup, Some(request.init_pid), error)?;
+    Ok(Compiled { plan, namespaces: 0, join_pid: Some(join_pid), cgroup_v2 })
 }
 
 fn begin(steps: &mut Steps) {
@@ -130,7 +134,7 @@ fn join_namespaces(
     steps: &mut Steps,
     namespaces: &mut NsFlags,
     join_pid: &mut Option<OwnedFd>,
-    error: &StartError,
+    error: StartError,
 ) -> Result<(), SpawnError> {
     match netns {
         NetNs::New => {
@@ -155,7 +159,8 @@ fn join_namespaces(
         match &namespace.path {
             None => *namespaces |= flag,
             Some(path) => {
-                let fd = ns::open(path).map_err(|cause| error.io(&format!("open namespace {path}"), &cause))?;
+                let fd =
+                    ns::open(path).map_err(|cause| error.io(&format!("open namespace {path}"), &cause))?;
                 if flag == ns::NEWPID {
                     *join_pid = Some(fd);
                 } else {
@@ -167,21 +172,31 @@ fn join_namespaces(
     Ok(())
 }
 
-fn join_cgroup(
-    cgroup: Option<&crate::cgroup::Cgroup>,
-    steps: &mut Steps,
-    error: &StartError,
-) -> Result<Option<OwnedFd>, SpawnError> {
-    let Some(cgroup) = cgroup else { return Ok(None) };
+fn join_cgroup_v1(cgroup: Option<&Cgroup>, steps: &mut Steps, error: StartError) -> Result<(), SpawnError> {
+    let Some(cgroup) = cgroup else { return Ok(()) };
     for tasks in cgroup.open_v1_tasks().map_err(|cause| error.plain(&cause.to_string()))? {
         // The child writes, not the parent: moving oneself spares a wait for an RCU grace period (5–20 ms).
         steps.push(Op::JoinCgroup { tasks });
     }
-    cgroup.open_v2_dir().map_err(|cause| error.plain(&cause.to_string()))
+    Ok(())
+}
+
+/// The directory to clone into; for an exec, the one that the container's first process is in.
+fn cgroup_v2(
+    cgroup: Option<&Cgroup>,
+    init_pid: Option<i32>,
+    error: StartError,
+) -> Result<Option<OwnedFd>, SpawnError> {
+    let Some(cgroup) = cgroup else { return Ok(None) };
+    match init_pid {
+        Some(pid) => cgroup.open_v2_dir_of(pid),
+        None => cgroup.open_v2_dir(),
+    }
+    .map_err(|cause| error.plain(&cause.to_string()))
 }
 
 /// What must be done to the root while it can still be written and before it is entered.
-fn finish_root(steps: &mut Steps, spec: &oci::Spec, error: &StartError) -> Result<(), SpawnError> {
+fn finish_root(steps: &mut Steps, spec: &oci::Spec, error: StartError) -> Result<(), SpawnError> {
     let linux = &spec.linux;
     for (name, value) in &linux.sysctl {
         let path = format!("sys/{}", name.replace('.', "/"));
@@ -213,7 +228,7 @@ fn plan(
     root: OwnedFd,
     stdio: Stdio,
     stdio_owner: u32,
-    error: &StartError,
+    error: StartError,
 ) -> Result<Plan, SpawnError> {
     let stdio = match stdio {
         Stdio::Pty { .. } => None,
@@ -225,7 +240,7 @@ fn plan(
 }
 
 /// Descriptors 0, 1 and 2 are about to be replaced, so none of the sources may be one of them.
-fn above_stdio(fd: OwnedFd, error: &StartError) -> Result<OwnedFd, SpawnError> {
+fn above_stdio(fd: OwnedFd, error: StartError) -> Result<OwnedFd, SpawnError> {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
@@ -241,7 +256,7 @@ fn short_name(cgroups_path: &str) -> &str {
 
 impl StartError {
     /// Text for the kernel; a NUL inside is the spec's fault.
-    pub(crate) fn c_string(&self, text: &str) -> Result<CString, SpawnError> {
+    pub(crate) fn c_string(self, text: &str) -> Result<CString, SpawnError> {
         CString::new(text).map_err(|_| self.plain(&format!("a NUL byte in {text:?}")))
     }
 }

@@ -36,7 +36,7 @@ const DEV_NODES: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: &StartError) -> Result<(), SpawnError> {
+pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -> Result<(), SpawnError> {
     // Binds are cloned first, by the parent: a shared one keeps its peers although the child's tree becomes a slave.
     let mut mounts = Vec::with_capacity(input.spec.mounts.len());
     for entry in &input.spec.mounts {
@@ -51,7 +51,9 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: &StartError) 
     for (entry, options, source) in mounts {
         match source {
             Some(mount) => push_bind(steps, entry, mount, error)?,
-            None if entry.kind == "cgroup" || entry.kind == "cgroup2" => cgroup(steps, input, entry, &options, error)?,
+            None if entry.kind == "cgroup" || entry.kind == "cgroup2" => {
+                cgroup(steps, input, entry, &options, error)?
+            }
             None => push_fs(steps, entry, &options, error)?,
         }
     }
@@ -64,22 +66,27 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: &StartError) 
     Ok(())
 }
 
-pub(crate) fn file_target(path: &str, error: &StartError) -> Result<Target, SpawnError> {
+pub(crate) fn file_target(path: &str, error: StartError) -> Result<Target, SpawnError> {
     target(path, Missing::File, error)
 }
 
-fn target(path: &str, missing: Missing, error: &StartError) -> Result<Target, SpawnError> {
+fn target(path: &str, missing: Missing, error: StartError) -> Result<Target, SpawnError> {
     Target::new(path, missing).ok_or_else(|| error.plain(&format!("invalid mount destination {path:?}")))
 }
 
 /// A detached copy of the host tree with its final attributes: nobody sees it half made.
-fn clone_source(entry: &oci::Mount, options: &MountOptions, error: &StartError) -> Result<OwnedFd, SpawnError> {
+fn clone_source(
+    entry: &oci::Mount,
+    options: &MountOptions,
+    error: StartError,
+) -> Result<OwnedFd, SpawnError> {
     let step = |what: &str| format!("{what} {} for the mount at {}", entry.source, entry.destination);
     let source = error.c_string(&entry.source)?;
     let mount = mount::clone_host_tree(&source, options.recursive_bind)
         .map_err(|errno| error.errno(&step("clone"), errno))?;
     let set = |change: Change| {
-        mount::set_attributes(mount.as_fd(), c"", change).map_err(|errno| error.errno(&step("set attributes of"), errno))
+        mount::set_attributes(mount.as_fd(), c"", change)
+            .map_err(|errno| error.errno(&step("set attributes of"), errno))
     };
     let (propagation, recursive) = options.propagation.unwrap_or((Propagation::Private, true));
     set(Change { propagation: Some(propagation), recursive, ..Change::default() })?;
@@ -96,7 +103,7 @@ fn push_bind(
     steps: &mut Steps,
     entry: &oci::Mount,
     mount: OwnedFd,
-    error: &StartError,
+    error: StartError,
 ) -> Result<(), SpawnError> {
     let is_dir = path::is_dir(&mount).map_err(|errno| error.errno("stat a mount source", errno))?;
     let missing = if is_dir { Missing::Directory } else { Missing::File };
@@ -108,7 +115,7 @@ fn push_fs(
     steps: &mut Steps,
     entry: &oci::Mount,
     options: &MountOptions,
-    error: &StartError,
+    error: StartError,
 ) -> Result<(), SpawnError> {
     let keep = match entry.kind.as_str() {
         "proc" => Keep::Proc,
@@ -129,12 +136,13 @@ fn push_fs(
     }));
     if late {
         let change = Change { set: RDONLY, ..Change::default() };
-        steps.push(Op::ChangeMount { target: target(&entry.destination, Missing::Directory, error)?, change });
+        steps
+            .push(Op::ChangeMount { target: target(&entry.destination, Missing::Directory, error)?, change });
     }
     Ok(())
 }
 
-fn data_options(data: &[String], error: &StartError) -> Result<Vec<(CString, Option<CString>)>, SpawnError> {
+fn data_options(data: &[String], error: StartError) -> Result<Vec<(CString, Option<CString>)>, SpawnError> {
     data.iter()
         .map(|option| match option.split_once('=') {
             Some((key, value)) => Ok((error.c_string(key)?, Some(error.c_string(value)?))),
@@ -149,7 +157,7 @@ fn cgroup(
     input: &Input<'_>,
     entry: &oci::Mount,
     options: &MountOptions,
-    error: &StartError,
+    error: StartError,
 ) -> Result<(), SpawnError> {
     let Some(cgroup) = input.cgroup else { return Ok(()) };
     let private = input.spec.namespace(NamespaceKind::Cgroup).is_some();
@@ -192,7 +200,7 @@ fn cgroup_mount(
     view: &View<'_>,
     hierarchy: Option<&crate::cgroup::Hierarchy>,
     at: &str,
-    error: &StartError,
+    error: StartError,
 ) -> Result<(), SpawnError> {
     let target = target(at, Missing::Directory, error)?;
     if view.private {
@@ -224,7 +232,7 @@ fn own_dev(spec: &oci::Spec) -> bool {
     spec.mounts.iter().rev().find(at_dev).is_none_or(|entry| entry.kind == "tmpfs")
 }
 
-fn devices(steps: &mut Steps, input: &Input<'_>, error: &StartError) -> Result<(), SpawnError> {
+fn devices(steps: &mut Steps, input: &Input<'_>, error: StartError) -> Result<(), SpawnError> {
     const CHARACTER: u32 = 0o020_000;
     for (path, major, minor) in DEV_NODES {
         let host = error.c_string(path)?;

@@ -47,7 +47,12 @@ impl<'a> Rights<'a> {
         let own = request.process.capabilities.clone();
         let capabilities = if request.privileged {
             let all: Vec<String> = capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect();
-            oci::Capabilities { bounding: all.clone(), effective: all.clone(), permitted: all, ..Default::default() }
+            oci::Capabilities {
+                bounding: all.clone(),
+                effective: all.clone(),
+                permitted: all,
+                ..Default::default()
+            }
         } else {
             own.or_else(|| request.spec.process.capabilities.clone()).unwrap_or_default()
         };
@@ -62,7 +67,7 @@ impl<'a> Rights<'a> {
 }
 
 /// oom_score_adj and rlimits: without CAP_SYS_RESOURCE what is possible is done and the caller warned.
-pub(crate) fn limits(steps: &mut Steps, process: &oci::Process, error: &StartError) -> Result<(), SpawnError> {
+pub(crate) fn limits(steps: &mut Steps, process: &oci::Process, error: StartError) -> Result<(), SpawnError> {
     if let Some(score) = process.oom_score_adj {
         steps.warn(Op::OomScoreAdj(error.c_string(&score.to_string())?));
     }
@@ -80,10 +85,11 @@ pub(crate) fn finish(
     steps: &mut Steps,
     rights: &Rights<'_>,
     cwd: &str,
-    error: &StartError,
+    error: StartError,
 ) -> Result<(), SpawnError> {
     let Some(cwd) = Target::new(cwd, Missing::Directory) else {
-        return Err(error.plain(&format!("the working directory {cwd:?} is invalid, it needs to be an absolute path")));
+        return Err(error
+            .plain(&format!("the working directory {cwd:?} is invalid, it needs to be an absolute path")));
     };
     let dir = cwd.prefixes.last().cloned().unwrap_or_else(|| c".".to_owned());
     steps.push(Op::WorkingDir(dir));
@@ -136,12 +142,13 @@ fn final_capabilities(steps: &mut Steps, rights: &Rights<'_>, ceiling: u64) {
 pub(crate) fn program(
     process: &oci::Process,
     identity: &Identity,
-    error: &StartError,
+    error: StartError,
 ) -> Result<Program, SpawnError> {
     let Some(name) = process.args.first().filter(|name| !name.is_empty()) else {
         return Err(error.plain("no command specified"));
     };
-    let to_c = |list: &[String]| list.iter().map(|text| error.c_string(text)).collect::<Result<Vec<CString>, _>>();
+    let to_c =
+        |list: &[String]| list.iter().map(|text| error.c_string(text)).collect::<Result<Vec<CString>, _>>();
     let mut env = process.env.clone();
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={}", identity.home));
@@ -164,7 +171,7 @@ pub(crate) fn program(
 pub(crate) fn container_root(
     pid: i32,
     pidfd: BorrowedFd<'_>,
-    error: &StartError,
+    error: StartError,
 ) -> Result<OwnedFd, SpawnError> {
     let path = error.c_string(&format!("/proc/{pid}/root"))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -44,7 +44,10 @@ pub(super) fn of(security: &Security, host: u64) -> Result<Vec<String>> {
         return Err(Error::invalid(text));
     }
     let has = |number: &usize| bits & host & (1 << number) != 0;
-    Ok((0..capability::NAMES.len()).filter(has).map(|number| format!("CAP_{}", capability::NAMES[number])).collect())
+    Ok((0..capability::NAMES.len())
+        .filter(has)
+        .map(|number| format!("CAP_{}", capability::NAMES[number]))
+        .collect())
 }
 
 fn parse(names: &[String]) -> Result<(u64, bool)> {
@@ -69,7 +72,8 @@ mod tests {
 
     fn check(add: &[&str], drop: &[&str], privileged: bool, expect: &str) {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let security = Security { cap_add: list(add), cap_drop: list(drop), privileged, ..Security::default() };
+        let security =
+            Security { cap_add: list(add), cap_drop: list(drop), privileged, ..Security::default() };
         let bits = capability::bits(&of(&security, u64::MAX).unwrap());
         assert_eq!(format!("{bits:016x}"), expect, "{add:?} {drop:?}");
     }

@@ -84,8 +84,7 @@ const MASKED_PATHS: [&str; 12] = [
     "/sys/firmware",
 ];
 
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Lowers `container`.
 pub fn lower(container: &ContainerSpec, input: &LowerInput) -> Result<oci::Spec> {
@@ -139,16 +138,25 @@ fn process(container: &ContainerSpec, input: &LowerInput, capabilities: Vec<Stri
         terminal: container.stdio.tty,
         console_size: container.stdio.console_size.map(|(height, width)| oci::ConsoleSize { height, width }),
         user: oci::User {
-            username: if container.process.user.is_empty() { "0".into() } else { container.process.user.clone() },
+            username: if container.process.user.is_empty() {
+                "0".into()
+            } else {
+                container.process.user.clone()
+            },
             naru_groups: container.process.group_add.clone(),
             ..oci::User::default()
         },
         args,
         env: environment(container, input),
-        cwd: if container.process.working_dir.is_empty() { "/".into() } else { container.process.working_dir.clone() },
+        cwd: if container.process.working_dir.is_empty() {
+            "/".into()
+        } else {
+            container.process.working_dir.clone()
+        },
         rlimits: rlimits.collect::<Result<_>>()?,
         no_new_privileges: container.security.no_new_privileges,
-        oom_score_adj: Some(container.oom_score_adj).filter(|score| *score != 0),
+        // Always said: otherwise a container would inherit the keeper's own score.
+        oom_score_adj: Some(container.oom_score_adj),
         // Inheritable and ambient stay empty (CVE-2022-29162).
         capabilities: Some(oci::Capabilities {
             bounding: capabilities.clone(),
@@ -198,7 +206,9 @@ fn namespaces(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Names
         match (mode, path) {
             (NamespaceMode::Private, _) => list.push(Namespace { kind, path: None }),
             (NamespaceMode::Host, _) => {}
-            (NamespaceMode::Container(_), Some(path)) => list.push(Namespace { kind, path: Some(path.clone()) }),
+            (NamespaceMode::Container(_), Some(path)) => {
+                list.push(Namespace { kind, path: Some(path.clone()) })
+            }
             (NamespaceMode::Container(name), None) => {
                 return Err(Error::internal(format!("the namespace of container {name} was not resolved")));
             }
@@ -217,7 +227,11 @@ fn sysctls(container: &ContainerSpec) -> std::collections::BTreeMap<String, Stri
     sysctls
 }
 
-fn seccomp(container: &ContainerSpec, capabilities: &[String], input: &LowerInput) -> Result<Option<oci::Seccomp>> {
+fn seccomp(
+    container: &ContainerSpec,
+    capabilities: &[String],
+    input: &LowerInput,
+) -> Result<Option<oci::Seccomp>> {
     match &container.security.seccomp {
         Seccomp::Unconfined => Ok(None),
         Seccomp::Profile(json) => profile::lower(json, capabilities, &input.seccomp_host).map(Some),

@@ -27,7 +27,8 @@ pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Mo
 
 fn defaults(container: &ContainerSpec, privileged: bool) -> Vec<Mount> {
     // A privileged container may change its kernel: sysfs and cgroups are writable.
-    let sys: &[&str] = if privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
+    let sys: &[&str] =
+        if privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
     let cgroup: &[&str] =
         if privileged { &["nosuid", "noexec", "nodev", "rw"] } else { &["ro", "nosuid", "noexec", "nodev"] };
     let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
@@ -50,15 +51,13 @@ fn shared_memory(container: &ContainerSpec, input: &LowerInput, user: &[Mount]) 
     if user.iter().any(|own| same_place(&own.destination, "/dev/shm")) {
         return None;
     }
-    let options = ["nosuid", "noexec", "nodev", "mode=1777"];
-    Some(match &input.shm_path {
-        Some(path) => mount("/dev/shm", "bind", &path.to_string_lossy(), &["rbind", "rprivate", "nosuid", "noexec", "nodev"]),
-        None => {
-            let mut shm = mount("/dev/shm", "tmpfs", "shm", &options);
-            shm.options.push(format!("size={}", container.shm_size.filter(|size| *size > 0).unwrap_or(SHM_BYTES)));
-            shm
-        }
-    })
+    if let Some(path) = &input.shm_path {
+        let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev"];
+        return Some(mount("/dev/shm", "bind", &path.to_string_lossy(), &options));
+    }
+    let mut shm = mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777"]);
+    shm.options.push(format!("size={}", container.shm_size.filter(|size| *size > 0).unwrap_or(SHM_BYTES)));
+    Some(shm)
 }
 
 fn user_mounts(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Mount>> {
@@ -86,8 +85,13 @@ fn user_mounts(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Moun
         }
         mounts.push(made);
     }
-    if let Some(bad) = mounts.iter().find(|mount| !mount.destination.starts_with('/') || depth(&mount.destination) == 0) {
-        return Err(Error::invalid(format!("invalid mount path: {:?} mount path must be absolute and not /", bad.destination)));
+    if let Some(bad) =
+        mounts.iter().find(|mount| !mount.destination.starts_with('/') || depth(&mount.destination) == 0)
+    {
+        return Err(Error::invalid(format!(
+            "invalid mount path: {:?} mount path must be absolute and not /",
+            bad.destination
+        )));
     }
     Ok(mounts)
 }

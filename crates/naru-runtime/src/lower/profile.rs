@@ -125,8 +125,10 @@ fn applies(rule: &Rule, capabilities: &[String], host: &SeccompHost) -> Result<b
 
 fn kernel_at_least(version: Option<&str>, host: &SeccompHost) -> Result<Option<bool>> {
     let Some(version) = version else { return Ok(None) };
-    let parsed = version.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    let wanted: (u32, u32) =
-        parsed.ok_or_else(|| Error::invalid(format!("invalid kernel version in the seccomp profile: {version:?}")))?;
+    let parsed =
+        version.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    let wanted: (u32, u32) = parsed.ok_or_else(|| {
+        Error::invalid(format!("invalid kernel version in the seccomp profile: {version:?}"))
+    })?;
     Ok(Some(host.kernel >= wanted))
 }

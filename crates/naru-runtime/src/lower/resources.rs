@@ -15,7 +15,10 @@ pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> oci::Resource
     let (quota, period) = if asked.nano_cpus > 0 {
         (Some(asked.nano_cpus * NANO_CPU_PERIOD_US / NANO), Some(NANO_CPU_PERIOD_US as u64))
     } else {
-        (Some(asked.cpu_quota).filter(|quota| *quota != 0), Some(asked.cpu_period).filter(|period| *period != 0))
+        (
+            Some(asked.cpu_quota).filter(|quota| *quota != 0),
+            Some(asked.cpu_period).filter(|period| *period != 0),
+        )
     };
     let set = |value: i64| Some(value).filter(|value| *value != 0);
     oci::Resources {

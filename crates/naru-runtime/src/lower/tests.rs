@@ -28,7 +28,10 @@ fn dockers_defaults() {
     assert_eq!(spec.process.capabilities.as_ref().unwrap().bounding.len(), 14);
     assert!(spec.process.capabilities.as_ref().unwrap().inheritable.is_empty());
     assert_eq!(spec.linux.namespaces.len(), 6);
-    assert_eq!(spec.process.env[..2], [format!("PATH={}", crate::compile::process::DEFAULT_PATH), "HOSTNAME=abc".into()]);
+    assert_eq!(
+        spec.process.env[..2],
+        [format!("PATH={}", crate::compile::process::DEFAULT_PATH), "HOSTNAME=abc".into()]
+    );
     assert_eq!((spec.process.cwd.as_str(), spec.linux.cgroups_path.as_str()), ("/", "/naru/abc"));
     let seccomp = spec.linux.seccomp.unwrap();
     assert!(seccomp.syscalls.iter().any(|rule| rule.names == ["clone3"] && rule.errno_ret == Some(38)));
@@ -48,7 +51,11 @@ fn privileged_opens_everything() {
     let (mut container, input) = minimal();
     container.security.privileged = true;
     let spec = lower(&container, &input).unwrap();
-    assert!(spec.linux.seccomp.is_none() && spec.linux.masked_paths.is_empty() && spec.linux.readonly_paths.is_empty());
+    assert!(
+        spec.linux.seccomp.is_none()
+            && spec.linux.masked_paths.is_empty()
+            && spec.linux.readonly_paths.is_empty()
+    );
     assert_eq!(spec.process.capabilities.unwrap().bounding.len(), 41);
     assert_eq!(spec.linux.resources.devices.len(), 1);
     assert!(!spec.mounts.iter().any(|mount| mount.options.contains(&"ro".to_owned())));
@@ -57,8 +64,13 @@ fn privileged_opens_everything() {
 #[test]
 fn resources_in_dockers_arithmetic() {
     let (mut container, input) = minimal();
-    container.resources =
-        Resources { memory: 100, nano_cpus: 1_500_000_000, pids: Some(-1), cpu_shares: 512, ..Resources::default() };
+    container.resources = Resources {
+        memory: 100,
+        nano_cpus: 1_500_000_000,
+        pids: Some(-1),
+        cpu_shares: 512,
+        ..Resources::default()
+    };
     let resources = lower(&container, &input).unwrap().linux.resources;
     assert_eq!((resources.memory.limit, resources.memory.swap), (Some(100), Some(200)));
     assert!(resources.memory.swap_defaulted);
@@ -76,7 +88,12 @@ fn mounts_of_the_user() {
             read_only: true,
             propagation: Propagation::Rslave,
         },
-        ResolvedBind { source: "/srv".into(), target: "/a".into(), read_only: false, propagation: Propagation::Rprivate },
+        ResolvedBind {
+            source: "/srv".into(),
+            target: "/a".into(),
+            read_only: false,
+            propagation: Propagation::Rprivate,
+        },
     ];
     input.hosts_path = Some("/run/hosts".into());
     container.mounts = vec![Mount {
@@ -88,7 +105,10 @@ fn mounts_of_the_user() {
     let at = |place: &str| spec.mounts.iter().position(|mount| mount.destination == place).unwrap();
     assert!(at("/a") < at("/a/b"));
     assert_eq!(spec.mounts[at("/a/b")].options, ["rbind", "rro", "rslave"]);
-    assert_eq!(spec.mounts[at("/dev/shm")].options, ["noexec", "nosuid", "nodev", "size=4096", "mode=700", "exec"]);
+    assert_eq!(
+        spec.mounts[at("/dev/shm")].options,
+        ["noexec", "nosuid", "nodev", "size=4096", "mode=700", "exec"]
+    );
     assert_eq!(spec.mounts.iter().filter(|mount| mount.destination == "/dev/shm").count(), 1);
     assert_eq!(spec.mounts[at("/etc/hosts")].source, "/run/hosts");
     assert_eq!(spec.linux.rootfs_propagation, "rslave");

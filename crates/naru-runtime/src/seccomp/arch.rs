@@ -20,8 +20,20 @@ impl Arch {
     /// `SCMP_ARCH_X86_64` and so on. `None`: known to the runtime spec, but for another family of machines.
     pub(super) fn parse(name: &str) -> Result<Option<Self>, SeccompError> {
         const FOREIGN: [&str; 14] = [
-            "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PPC", "PPC64", "PPC64LE", "S390",
-            "S390X", "PARISC", "RISCV64", "LOONGARCH64",
+            "MIPS",
+            "MIPS64",
+            "MIPS64N32",
+            "MIPSEL",
+            "MIPSEL64",
+            "MIPSEL64N32",
+            "PPC",
+            "PPC64",
+            "PPC64LE",
+            "S390",
+            "S390X",
+            "PARISC",
+            "RISCV64",
+            "LOONGARCH64",
         ];
         match name.strip_prefix("SCMP_ARCH_").unwrap_or(name) {
             "X86_64" => Ok(Some(Self::X86_64)),
@@ -64,7 +76,10 @@ impl Arch {
             Self::Arm => include_str!("tables/arm.txt"),
         };
         let words = text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
-        words.filter_map(|word| word.split_once('=')).filter_map(|(name, n)| Some((name, n.parse().ok()?))).collect()
+        words
+            .filter_map(|word| word.split_once('='))
+            .filter_map(|(name, n)| Some((name, n.parse().ok()?)))
+            .collect()
     }
 }
 

@@ -101,12 +101,11 @@ fn search(leaves: &[Leaf]) -> Code {
 /// `if A <op> value { yes } else { no }`, with `no` first.
 fn branch(operation: u16, value: u32, no: &[Instruction], yes: &[Instruction]) -> Code {
     let mut code = Vec::with_capacity(no.len() + yes.len() + 2);
-    match u8::try_from(no.len()) {
-        Ok(distance) => code.push(test(operation, value, distance, 0)),
-        Err(_) => {
-            code.push(test(operation, value, 0, 1));
-            code.push(Instruction { code: JUMP, jump_true: 0, jump_false: 0, value: no.len() as u32 });
-        }
+    if let Ok(distance) = u8::try_from(no.len()) {
+        code.push(test(operation, value, distance, 0));
+    } else {
+        code.push(test(operation, value, 0, 1));
+        code.push(Instruction { code: JUMP, jump_true: 0, jump_false: 0, value: no.len() as u32 });
     }
     code.extend_from_slice(no);
     code.extend_from_slice(yes);
@@ -117,7 +116,8 @@ fn decide(decision: &Decision, default: Action) -> Code {
     match decision {
         Decision::Always(action) => vec![give(*action)],
         Decision::Conditional(alternatives) => {
-            let mut code: Code = alternatives.iter().flat_map(|(conditions, action)| rule(conditions, *action)).collect();
+            let mut code: Code =
+                alternatives.iter().flat_map(|(conditions, action)| rule(conditions, *action)).collect();
             code.push(give(default));
             code
         }

@@ -105,7 +105,8 @@ pub fn decisions(profile: &oci::Seccomp, arch: Arch, default: Action) -> Result<
 /// all of them must hold. The empty list is "always".
 fn alternatives(args: &[oci::SyscallArg]) -> Result<Vec<Vec<Condition>>, SeccompError> {
     let conditions = args.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
-    let repeated = conditions.iter().enumerate().any(|(at, one)| conditions[..at].iter().any(|b| b.index == one.index));
+    let repeated =
+        conditions.iter().enumerate().any(|(at, one)| conditions[..at].iter().any(|b| b.index == one.index));
     Ok(if repeated { conditions.into_iter().map(|one| vec![one]).collect() } else { vec![conditions] })
 }
 
@@ -146,7 +147,10 @@ fn add_multiplexed(
     args: &[oci::SyscallArg],
     action: Action,
 ) {
-    let Some((_, multiplexer, operation)) = I386_MULTIPLEXED.iter().find(|(known, _, _)| *known == name) else { return };
+    let Some((_, multiplexer, operation)) = I386_MULTIPLEXED.iter().find(|(known, _, _)| *known == name)
+    else {
+        return;
+    };
     if let (Some(number), true) = (table.get(multiplexer), args.is_empty()) {
         let condition = Condition { index: 0, operator: Operator::Equal, value: *operation, value_two: 0 };
         add(calls, *number, &[vec![condition]], action);

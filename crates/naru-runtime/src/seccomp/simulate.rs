@@ -15,13 +15,14 @@ fn run(program: &[Instruction], audit: u32, number: u32, args: [u64; 6]) -> u32 
         4 => audit,
         _ => {
             let arg = args[((offset - 16) / 8) as usize];
-            if (offset - 16) % 8 == 0 { arg as u32 } else { (arg >> 32) as u32 }
+            if (offset - 16).is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 }
         }
     };
     let (mut at, mut accumulator) = (0usize, 0u32);
     loop {
         let instruction = program[at];
-        let jump = |yes: bool| 1 + usize::from(if yes { instruction.jump_true } else { instruction.jump_false });
+        let jump =
+            |yes: bool| 1 + usize::from(if yes { instruction.jump_true } else { instruction.jump_false });
         at += match instruction.code {
             0x20 => {
                 accumulator = word(instruction.value);
@@ -94,11 +95,29 @@ fn holds(list: &[oci::SyscallArg], args: [u64; 6]) -> bool {
 /// Every `step`-th number with every value.
 fn compare(profile: &oci::Seccomp, arches: &[Arch], step: usize) {
     let program = compile(profile).unwrap().program.unwrap();
-    let values =
-        [0u64, 1, 2, 8, 37, 38, 39, 40, 41, 0x20000, 0x7e02_0000, 0x7e02_0001, 0xffff_ffff, 1 << 32, (1 << 32) + 38, u64::MAX];
+    let values = [
+        0u64,
+        1,
+        2,
+        8,
+        37,
+        38,
+        39,
+        40,
+        41,
+        0x20000,
+        0x7e02_0000,
+        0x7e02_0001,
+        0xffff_ffff,
+        1 << 32,
+        (1 << 32) + 38,
+        u64::MAX,
+    ];
     for arch in arches {
         let (base, table) = (arch.number_base(), arch.table());
-        for number in (0..600).step_by(step).chain([983_041, 983_045, 0x3fff_ffff]).map(|number| base + number) {
+        for number in
+            (0..600).step_by(step).chain([983_041, 983_045, 0x3fff_ffff]).map(|number| base + number)
+        {
             for value in values {
                 for args in [[value, 0, 0, 0, 0, 0], [0, value, 3, 0, 0, value]] {
                     let got = run(&program, arch.audit(), number, args);
@@ -147,7 +166,12 @@ fn x32_is_killed_when_not_listed() {
 
 #[test]
 fn every_operator_and_repeated_arguments() {
-    let arg = |index, op: &str, value, value_two| oci::SyscallArg { index, value, value_two, op: format!("SCMP_CMP_{op}") };
+    let arg = |index, op: &str, value, value_two| oci::SyscallArg {
+        index,
+        value,
+        value_two,
+        op: format!("SCMP_CMP_{op}"),
+    };
     for op in ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"] {
         for value in [0, 38, 0xffff_ffff, 1 << 32, (1 << 32) + 38] {
             let lists = [
@@ -156,7 +180,12 @@ fn every_operator_and_repeated_arguments() {
                 vec![arg(0, op, value, 0), arg(0, "EQ", 2, 0)],
             ];
             for args in lists {
-                let rule = oci::SyscallRule { names: vec!["read".into()], action: "SCMP_ACT_ALLOW".into(), args, errno_ret: None };
+                let rule = oci::SyscallRule {
+                    names: vec!["read".into()],
+                    action: "SCMP_ACT_ALLOW".into(),
+                    args,
+                    errno_ret: None,
+                };
                 let profile = oci::Seccomp {
                     default_action: "SCMP_ACT_ERRNO".into(),
                     architectures: vec!["SCMP_ARCH_X86_64".into()],
