@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a call waits for its reply. A start mounts an overlay and may wait for a slow disk.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the greeting may take: the keeper answers between two batches of output.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -10,7 +10,11 @@
 //! | `wire` | one message with its descriptors over SOCK_SEQPACKET |
 //! | [`client`] | what the daemon uses |
 //! | [`launch`] | starting the process |
-//! | [`server`] | the process itself |
+//! | [`held`] | what the daemon holds so that a killed keeper breaks no pipe |
+//! | [`server`] | the process itself: set-up and loop; `requests`, `start`, `exits` are its verbs |
+//! | `process`, `input`, `attached` | one process's streams and who is attached |
+//! | `logfile`, `spool` | the log, and why no line is lost when the keeper is killed |
+//! | `poller`, `peers`, `table` | epoll and timers, connections, who is who |
 //!
 //! What it is not: no restart policies, no state machine of containers, no networking. Those are the engine's.
 
@@ -19,6 +23,8 @@ pub mod client;
 mod connection;
 mod exits;
 pub mod held;
+mod inherited;
+mod input;
 mod journal;
 mod launch;
 mod logfile;
@@ -30,6 +36,7 @@ mod requests;
 pub mod server;
 mod spool;
 mod start;
+mod stdio;
 mod table;
 mod wire;
 

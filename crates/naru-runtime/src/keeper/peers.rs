@@ -5,7 +5,7 @@
 
 use super::journal::Journal;
 use super::poller::{Interest, Key, Poller, Source, Watched};
-use super::protocol::{Event, FdRole, FromKeeper, Request};
+use super::protocol::{Envelope, Event, FdRole, FromKeeper, Request};
 use super::wire::{self, Patience, Received, WireError};
 use naru_kernel::unix;
 use rustix::net::sockopt;
@@ -26,7 +26,7 @@ pub(super) struct Peers {
 
 /// What a readable connection gave.
 pub(super) enum Incoming {
-    Request(u64, Request, wire::Fds),
+    Request(Box<Envelope<Request>>, wire::Fds),
     /// Not understood; the peer is told so.
     Garbage(WireError),
     /// Nothing more for now.
@@ -61,17 +61,13 @@ impl Peers {
     pub fn receive(&mut self, key: Key, poller: &mut Poller) -> Incoming {
         let Some(peer) = self.peers.get(&key) else { return Incoming::Nothing };
         match wire::receive(peer.as_fd(), Patience::Never, &mut self.buffer) {
-            Ok(Received::Message(envelope, fds)) => Incoming::Request(envelope.seq, envelope.body, fds),
-            Ok(Received::Closed) => {
-                self.close(key, poller);
-                Incoming::Nothing
-            }
+            Ok(Received::Message(envelope, fds)) => Incoming::Request(Box::new(envelope), fds),
             Err(WireError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Nothing,
             // A packet that was too long or carried too many descriptors has been taken away with the error.
             Err(WireError::Receive(error)) if is_oversize(&error) => {
                 Incoming::Garbage(WireError::Receive(error))
             }
-            Err(WireError::Receive(_)) => {
+            Ok(Received::Closed) | Err(WireError::Receive(_)) => {
                 self.close(key, poller);
                 Incoming::Nothing
             }

@@ -5,7 +5,7 @@ use super::journal::Journal;
 use super::poller::Key;
 use super::process::ATTACHED_MAX;
 use super::protocol::{
-    AttachRequest, FdRole, FromKeeper, Refusal, Reply, Request, StartFailed, Target, VERSION,
+    AttachRequest, Envelope, FdRole, FromKeeper, Refusal, Reply, Request, StartFailed, Target, VERSION,
 };
 use super::server::Keeper;
 use super::start::chain;
@@ -18,8 +18,15 @@ use naru_types::signal::Signal;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 impl Keeper {
-    pub fn on_request(&mut self, peer: Key, seq: u64, request: Request, mut fds: Fds, journal: &mut Journal) {
-        let reply = match request {
+    pub fn on_request(
+        &mut self,
+        peer: Key,
+        envelope: Envelope<Request>,
+        mut fds: Fds,
+        journal: &mut Journal,
+    ) {
+        let seq = envelope.seq;
+        let reply = match envelope.body {
             Request::Start(start) => {
                 let target = Target::container(start.id.clone());
                 let netns = fds.take(FdRole::Netns);

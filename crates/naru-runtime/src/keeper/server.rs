@@ -1,15 +1,16 @@
 //! The keeper process: set-up and the loop.
 //!
-//! One thread, one epoll set. Every handler does what can be done at once. Two things do take their time here and now:
-//! a start (a few milliseconds: mounts, clone, until the program runs) and a write to a log on a disk that hangs.
+//! One thread, one epoll set. Every handler does what can be done at once. Three things do take their time here and now: a
+//! start (a few milliseconds: mounts, clone, until the program runs), waiting until a control group is frozen or empty
+//! (milliseconds, bounded in [`crate::cgroup`]), and a write to a log on a disk that hangs.
 
+use super::inherited::Inherited;
 use super::journal::Journal;
 use super::peers::{Incoming, Peers};
 use super::poller::{Interest, Key, Poller, Source, Turn, Watched};
 use super::process::{BATCH_BYTES, Process, Shared, StdinChange};
 use super::protocol::{Event, FromKeeper, Refusal, Reply};
 use super::spool::{Spool, SpoolError};
-use super::start::Inherited;
 use super::table::Table;
 use super::{lock_path, log_path, socket_path, spool_path};
 use naru_kernel::{Errno, signals, unix};
@@ -97,7 +98,7 @@ impl Keeper {
         match spool.replay() {
             Ok(0) => {}
             Ok(bytes) => {
-                journal.write(format_args!("wrote {bytes} bytes of output that a killed keeper had taken"))
+                journal.write(format_args!("wrote {bytes} bytes of output that a killed keeper had taken"));
             }
             Err(error) => journal.write(format_args!(
                 "lost a batch of output: {error}: {:?}",
@@ -160,7 +161,7 @@ impl Keeper {
             }
             Source::Stdin(key) => self.with(key, Process::on_stdin),
             Source::Attached(key, attached) => {
-                self.with(key, |process, shared| process.on_attached(attached, flags, shared))
+                self.with(key, |process, shared| process.on_attached(attached, flags, shared));
             }
             Source::Pidfd(key) => self.on_adopted_end(key, journal),
             Source::Oom(key) => self.on_oom(key),
@@ -170,7 +171,7 @@ impl Keeper {
     fn on_connection(&mut self, peer: Key, journal: &mut Journal) {
         for _ in 0..REQUESTS_PER_TURN {
             match self.peers.receive(peer, &mut self.shared.poller) {
-                Incoming::Request(seq, request, fds) => self.on_request(peer, seq, request, fds, journal),
+                Incoming::Request(envelope, fds) => self.on_request(peer, *envelope, fds, journal),
                 Incoming::Garbage(error) => {
                     journal.write(format_args!("a client sent garbage: {error}"));
                     let reply = Reply::Refused { reason: Refusal::Malformed, message: error.to_string() };

@@ -9,52 +9,29 @@ use super::protocol::{
     AdoptRequest, ExecRequest, ExitRecord, FdRole, LogFile, StartFailed, StartRequest, StdioSpec, Target,
 };
 use super::server::Keeper;
+use super::stdio::{make_stdio, pty_streams};
+use super::table::Early;
 use super::wire::Fds;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::oci;
-use crate::request::{self, NetNs, SpawnError, SpawnRequest, Spawned, Stdio};
+use crate::request::{self, NetNs, SpawnError, SpawnRequest, Spawned};
 use naru_kernel::{Errno, clock};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The keeper must outlive memory pressure (proc_pid_oom_score_adj(5)); −1000 would exempt it altogether.
-const OOM_SCORE_ADJ: &str = "-999";
-const OOM_SCORE_ADJ_PATH: &str = "/proc/self/oom_score_adj";
 /// Docker's number for a start that failed before the program was looked for.
 const EXIT_CODE_START_FAILED: i32 = 128;
 
-/// What the keeper was started with and changed for itself; containers that ask for nothing get the former.
-#[derive(Debug)]
-pub(super) struct Inherited {
-    nofile: Rlimit,
-    oom_score_adj: Option<i32>,
-}
-
-impl Inherited {
-    /// Raises the number of files (each container takes about six) and lowers the chance to be killed for memory.
-    pub fn take_over() -> Self {
-        let nofile = getrlimit(Resource::Nofile);
-        // Neither is worth refusing to run for.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: nofile.maximum, maximum: nofile.maximum });
-        let oom_score_adj =
-            std::fs::read_to_string(OOM_SCORE_ADJ_PATH).ok().and_then(|text| text.trim().parse().ok());
-        let _ = std::fs::write(OOM_SCORE_ADJ_PATH, OOM_SCORE_ADJ);
-        Self { nofile, oom_score_adj }
-    }
-
-    fn apply(&self, process: &mut oci::Process) {
-        if !process.rlimits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE") {
-            let number = |value: Option<u64>| value.unwrap_or(u64::MAX);
-            let (soft, hard) = (number(self.nofile.current), number(self.nofile.maximum));
-            process.rlimits.push(oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft, hard });
-        }
-        process.oom_score_adj = process.oom_score_adj.or(self.oom_score_adj);
-    }
+/// What is known of a process before it runs.
+struct Newborn {
+    target: Target,
+    bundle: PathBuf,
+    stdio: StdioSpec,
+    streams: Streams,
+    log: Option<LogWriter>,
+    cgroup: Option<Cgroup>,
 }
 
 impl Keeper {
@@ -93,7 +70,10 @@ impl Keeper {
         };
         warnings.extend(spawned.warnings.iter().cloned());
         let target = Target::container(request.id);
-        let key = self.take_in(target, spawned, request.stdio, streams, request.bundle, log, cgroup)?;
+        let key = self.take_in(
+            spawned,
+            Newborn { target, bundle: request.bundle, stdio: request.stdio, streams, log, cgroup },
+        )?;
         self.watch_oom(key);
         Ok(warnings)
     }
@@ -123,7 +103,7 @@ impl Keeper {
         })?;
         let warnings = spawned.warnings.clone();
         let target = Target::exec(request.id, request.exec_id);
-        self.take_in(target, spawned, request.stdio, streams, bundle, None, cgroup)?;
+        self.take_in(spawned, Newborn { target, bundle, stdio: request.stdio, streams, log: None, cgroup })?;
         Ok(warnings)
     }
 
@@ -184,41 +164,21 @@ impl Keeper {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)] // One caller each for start and exec; a struct would only repeat `Parts`.
-    fn take_in(
-        &mut self,
-        target: Target,
-        spawned: Spawned,
-        stdio: StdioSpec,
-        streams: Streams,
-        bundle: std::path::PathBuf,
-        log: Option<LogWriter>,
-        cgroup: Option<Cgroup>,
-    ) -> Result<Key, StartFailed> {
+    fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {
+        let Newborn { target, bundle, stdio, streams, log, cgroup } = newborn;
         let streams = match spawned.pty_master {
             Some(master) => pty_streams(master, stdio).map_err(|errno| failed("duplicate the pty", errno))?,
             None => streams,
         };
+        let early = self.table.take_early(&target);
+        let (pid, pidfd) = (spawned.pid, spawned.pidfd);
         let key = self.shared.poller.fresh_key();
-        let parts = Parts {
-            target: target.clone(),
-            pid: spawned.pid,
-            pidfd: spawned.pidfd,
-            started_at: clock::now(),
-            bundle,
-            stdio,
-            streams,
-            log,
-            cgroup,
-        };
+        let parts =
+            Parts { target, pid, pidfd, started_at: clock::now(), bundle, stdio, streams, log, cgroup };
         let mut process = Process::new(parts, key, &mut self.shared.poller);
-        for early in self.table.take_early(&target) {
-            let wants = Wants {
-                stdin: early.request.stdin,
-                stdout: early.request.stdout,
-                stderr: early.request.stderr,
-            };
-            process.attach(early.socket, wants, &mut self.shared);
+        for Early { request, socket } in early {
+            let wants = Wants { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+            process.attach(socket, wants, &mut self.shared);
         }
         self.table.insert(key, process, true);
         Ok(key)
@@ -233,39 +193,6 @@ impl Keeper {
         let _ = self.shared.poller.set(&mut watched, Interest::IN);
         process.oom_watch = Some((watch, watched));
     }
-}
-
-/// The program's three descriptors and the keeper's ends of them.
-fn make_stdio(spec: StdioSpec) -> Result<(Stdio, Streams), Errno> {
-    if spec.tty {
-        return Ok((Stdio::Pty { rows: spec.rows, cols: spec.cols }, Streams::default()));
-    }
-    let (stdin, stdin_writer) = if spec.open_stdin {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        set_nonblocking(&writer)?;
-        (reader, Some(writer))
-    } else {
-        let null =
-            rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
-        (null, None)
-    };
-    let (stdout_reader, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stderr_reader, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-    set_nonblocking(&stdout_reader)?;
-    set_nonblocking(&stderr_reader)?;
-    let streams = Streams { stdin: stdin_writer, stdout: Some(stdout_reader), stderr: Some(stderr_reader) };
-    Ok((Stdio::Pipes { stdin, stdout, stderr }, streams))
-}
-
-/// Input goes through a duplicate of the master, so that both directions can be watched apart.
-fn pty_streams(master: OwnedFd, spec: StdioSpec) -> Result<Streams, Errno> {
-    set_nonblocking(&master)?;
-    let stdin = if spec.open_stdin { Some(rustix::io::fcntl_dupfd_cloexec(&master, 0)?) } else { None };
-    Ok(Streams { stdin, stdout: Some(master), stderr: None })
-}
-
-fn set_nonblocking(fd: &OwnedFd) -> Result<(), Errno> {
-    fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
 }
 
 /// A descriptor wins over the spec's entry; without an entry the container shares the host's network.

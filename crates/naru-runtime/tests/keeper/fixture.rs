@@ -188,8 +188,13 @@ pub fn prepare(run_dir: &Path, id: &ContainerId, root: &Root, spec: &oci::Spec, 
 
 pub fn container_spec(id: &ContainerId, args: &[&str]) -> oci::Spec {
     let mut spec = spec(args);
-    spec.linux.cgroups_path = format!("naru-test-keeper-{}-{}", std::process::id(), id.short());
+    spec.linux.cgroups_path = cgroup_path(id);
     spec
+}
+
+/// Of this process's own.
+pub fn cgroup_path(id: &ContainerId) -> String {
+    format!("naru-test-keeper-{}-{}", std::process::id(), id.short())
 }
 
 pub fn fresh_id() -> ContainerId {

@@ -138,6 +138,58 @@ pub fn leftovers_in_the_host_pid_namespace_are_killed() {
     assert!(!cgroup_exists(&id));
 }
 
+pub fn nothing_is_left_of_forgotten_containers() {
+    const RUNS: usize = 30;
+    let mut fixture = Fixture::new();
+    let keeper = fixture.client.keeper_pid();
+    let open_files = || std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count();
+    let before = open_files();
+    for _ in 0..RUNS {
+        let id = fresh_id();
+        let _never_started = fixture.attach(Target::exec(id.clone(), ExecId::from_bytes([7; 32])), true);
+        let socket = fixture.attach(Target::container(id.clone()), true);
+        let started = fixture.start(&id, container_spec(&id, &["true"]), with_stdin(true)).unwrap();
+        fixture.exit_of(&id);
+        drop((started, frames(socket)));
+        let late = fixture.attach(Target::container(id.clone()), true);
+        fixture.client.forget(&Target::container(id.clone())).unwrap();
+        assert_eq!(frames(late), (String::new(), String::new()));
+        fixture.client.forget(&Target::exec(id.clone(), ExecId::from_bytes([7; 32]))).unwrap();
+        assert!(!cgroup_exists(&id));
+    }
+    assert_eq!(open_files(), before);
+    // Orphans of the host's pid namespace fall to the keeper, which reaps them.
+    let id = fresh_id();
+    let mut spec = container_spec(
+        &id,
+        &["sh", "-c", "for i in 1 2 3; do (sleep 0.01 &); done; sleep 0.2; echo x >&2; sleep 1000"],
+    );
+    spec.linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Pid);
+    let mut socket = fixture.attach(Target::container(id.clone()), false);
+    fixture.start(&id, spec, How::default()).unwrap();
+    read_until(&mut socket, "x");
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+    assert_eq!(children.split_whitespace().count(), 1, "{children}");
+}
+
+pub fn a_second_keeper_gives_way() {
+    let fixture = Fixture::new();
+    let exe = std::env::current_exe().unwrap();
+    let status =
+        std::process::Command::new(exe).args(["keeper", "--run"]).arg(fixture.dir.path()).status().unwrap();
+    assert!(status.success());
+    let id = fresh_id();
+    let root = crate::common::Root::new();
+    let target = Target::container(id.clone());
+    // A log that cannot be opened is the start's failure, told with its path.
+    let mut request =
+        prepare(fixture.dir.path(), &id, &root, &container_spec(&id, &["true"]), How::default());
+    request.log = Some(LogFile { path: "/proc/nowhere/log".into(), file_bytes_max: 0, files_max: 1 });
+    let error = fixture.client.start(request, None).unwrap_err();
+    assert!(error.to_string().contains("/proc/nowhere/log"), "{error}");
+    assert!(matches!(fixture.client.hold(&target), Err(ClientError::Refused { .. })));
+}
+
 pub fn garbage_is_refused_and_survived() {
     let mut fixture = Fixture::new();
     let (id, _) = fixture.start_sh("sleep 1000", How::default());
@@ -189,7 +241,7 @@ fn exec(fixture: &Fixture, target: &Target, script: &str, stdio: StdioSpec) -> R
 }
 
 fn cgroup_exists(id: &naru_types::ContainerId) -> bool {
-    let path = container_spec(id, &[]).linux.cgroups_path;
+    let path = cgroup_path(id);
     ["", "memory", "pids", "freezer", "unified"]
         .iter()
         .any(|hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join(&path).exists())

@@ -98,6 +98,20 @@ pub fn a_client_that_does_not_read_stops_only_its_container() {
     fixture.exit_of(&late);
 }
 
+pub fn input_waits_for_the_process() {
+    const BYTES: usize = 20 << 20;
+    let mut fixture = Fixture::new();
+    let id = fresh_id();
+    let mut socket = fixture.attach(Target::container(id.clone()), true);
+    let _started = fixture
+        .start(&id, container_spec(&id, &["sh", "-c", "sleep 0.2; busybox wc -c"]), with_stdin(true))
+        .unwrap();
+    socket.write_all(&vec![b'x'; BYTES]).unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(frames(socket).0.trim(), BYTES.to_string());
+    assert_eq!(fixture.exit_of(&id).status, ExitStatus::Code(0));
+}
+
 pub fn a_terminal_echoes_and_resizes() {
     let mut fixture = Fixture::new();
     let id = fresh_id();
