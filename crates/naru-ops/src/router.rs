@@ -11,8 +11,10 @@ use crate::sender::{Desk, now};
 use crate::views::{ProxyState, RoutesView};
 use crate::watch::{ended, keep};
 use naru_proxy::client::ProxyClient;
+use naru_proxy::control::Status;
 use naru_proxy::{ProxyConfig, RouteTable};
 use naru_types::event::{Event, EventType};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -104,6 +106,11 @@ impl Router {
         if table.routes.is_empty() && status.is_none() {
             return Ok(ProxyState::Idle);
         }
+        if status.is_some_and(|status| !self.listens_as_told(&status)) {
+            client.shutdown()?;
+            let error = "it ends, to start again on its new addresses".to_owned();
+            return Ok(ProxyState::Failed { error, hint: None });
+        }
         let client = naru_proxy::launch::launch(&self.config.exe, &self.proxy_config())?;
         Ok(ProxyState::Serving { generation: client.set_routes(table)? })
     }
@@ -114,6 +121,12 @@ impl Router {
             // No answer means that there is none.
             let _ = ProxyClient::new(&self.config.run).shutdown();
         }
+    }
+
+    /// A proxy that outlived a daemon may have been started with other addresses. Port 0 is satisfied by any.
+    fn listens_as_told(&self, status: &Status) -> bool {
+        let same = |told: SocketAddr, at: &str| told.port() == 0 || told.to_string() == at;
+        same(self.config.proxy_http, &status.http) && same(self.config.proxy_https, &status.https)
     }
 
     fn proxy_config(&self) -> ProxyConfig {

@@ -16,8 +16,12 @@ use std::time::Duration;
 const PATIENCE_SECS: u64 = 30;
 
 async fn open(root: &Path, engine: &Arc<FakeEngine>, webhook: Option<SocketAddr>) -> Arc<Ops> {
+    Ops::open_with(engine.clone(), config_of(root, webhook)).await.unwrap()
+}
+
+fn config_of(root: &Path, webhook: Option<SocketAddr>) -> OpsConfig {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = OpsConfig {
+    OpsConfig {
         root: root.into(),
         run: root.join("run"),
         exe: "/nonexistent/naru".into(),
@@ -26,8 +30,7 @@ async fn open(root: &Path, engine: &Arc<FakeEngine>, webhook: Option<SocketAddr>
         webhook: webhook
             .map(|at| WebhookUrl::parse(&format!("http://{at}/api/webhooks/1/secret-token")).unwrap()),
         host_name: "test-host".into(),
-    };
-    Ops::open_with(engine.clone(), config).await.unwrap()
+    }
 }
 
 /// Waits until `found` says something.

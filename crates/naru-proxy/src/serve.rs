@@ -80,7 +80,7 @@ pub struct Proxy {
     /// Closes when the last connection has ended.
     connections: mpsc::Receiver<()>,
     socket: std::path::PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Proxy {
@@ -98,7 +98,7 @@ impl Proxy {
             .map_err(|source| ProxyError::Runtime { source: std::io::Error::other(source) })??;
         let control = control::bind(&config.socket())?;
         let connections = begin(&state, http, https, control);
-        Ok(Self { state, connections, socket: config.socket(), _lock: lock })
+        Ok(Self { state, connections, socket: config.socket(), lock })
     }
 
     pub fn http(&self) -> SocketAddr {
@@ -119,7 +119,9 @@ impl Proxy {
         let mut ending = self.state.ending();
         // The sender lives in the state that we hold, so this waits for the value only.
         let _ = ending.wait_for(|ending| *ending).await;
+        // The name goes before the lock: a successor may start while this one drains.
         let _ = std::fs::remove_file(&self.socket);
+        drop(self.lock);
         let drained = self.connections.recv();
         let _ = tokio::time::timeout(Duration::from_secs(DRAIN_SECS_MAX), drained).await;
     }

@@ -30,7 +30,8 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let got = Arc::new(Mutex::new(Vec::new()));
-        let (kept, mut script) = (got.clone(), script.to_vec().into_iter());
+        let (kept, script) = (got.clone(), script.to_vec());
+        let mut script = script.into_iter();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 let Some(message) = read(&stream) else { continue };

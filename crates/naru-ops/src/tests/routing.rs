@@ -1,9 +1,9 @@
 //! Labels to table, and the table to a real proxy in this process.
 
 use super::engine::{FakeEngine, view, with_health};
-use super::{open, until};
-use crate::ProxyState;
+use super::{config_of, open, until};
 use crate::routes::compute;
+use crate::{Ops, ProxyState};
 use naru_engine::{ContainerView, HealthStatus, Status};
 use naru_proxy::{Proxy, ProxyConfig};
 use std::net::SocketAddr;
@@ -101,6 +101,19 @@ async fn the_proxy_follows_the_containers() {
     until(async || ops.routes().table.routes.is_empty().then_some(())).await;
     ops.shutdown().await.unwrap();
     // Nothing is routed any more, so it was told to end.
+    proxy.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_on_other_addresses_is_replaced() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Arc::new(FakeEngine::default()));
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = ProxyConfig { root: dir.path().into(), run: dir.path().join("run"), http: any, https: any };
+    let proxy = Proxy::start(&config).await.unwrap();
+    engine.views.lock().unwrap().push(view(1, "web", &[HOST]));
+    let mut config = config_of(dir.path(), None);
+    config.proxy_https = SocketAddr::from(([127, 0, 0, 2], 1));
+    let _ops = Ops::open_with(engine.clone(), config).await.unwrap();
     proxy.stopped().await;
 }
 

@@ -1,5 +1,5 @@
 //! A proxy on free loopback ports, small backends, and a client that trusts the proxy's CA and nothing else.
-#![allow(dead_code, clippy::unwrap_used)] // each test file uses a part of it
+#![allow(dead_code, clippy::unwrap_used, clippy::unused_async)] // each test file uses a part of it
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
