@@ -106,3 +106,23 @@ fn read_only_binds() {
     assert_eq!(start(&root, &spec, Some(&group)).unwrap().finish().1, "contentro\n");
     assert!(source.path().join("x").exists());
 }
+
+/// Sysctls of the whole machine, and the host's own names, are out of reach.
+#[test]
+fn only_namespaced_sysctls_and_own_names() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    for name in ["kernel.core_pattern", "vm.swappiness", "net/../kernel.core_pattern", "kernel.hostname"] {
+        let mut spec = spec(&["true"]);
+        spec.linux.sysctl.insert(name.into(), "x".into());
+        let error = start(&root, &spec, Some(&group)).map(|_| ()).unwrap_err();
+        assert!(error.exit_code == 128, "{name}: {}", error.message);
+    }
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let mut shared = spec(&["hostname"]);
+    shared.linux.namespaces.retain(|namespace| namespace.kind != naru_runtime::oci::NamespaceKind::Uts);
+    assert_eq!(start(&root, &shared, Some(&group)).unwrap().finish().1, own);
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), own);
+}

@@ -6,21 +6,23 @@
 
 mod devices;
 mod files;
+mod freezer;
 mod layout;
 mod limits;
+mod oom;
 mod stats;
 mod stats_read;
 
 use crate::oci;
 use naru_kernel::Errno;
-use naru_kernel::inotify::{Inotify, Watch};
 use naru_types::signal::Signal;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use layout::{Hierarchy, Layout};
+pub use oom::OomWatch;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats};
 
 /// Attempts to remove a busy group, and the pause between them: a killed process leaves its group a little after it
@@ -205,22 +207,7 @@ impl Cgroup {
     /// A descriptor that becomes readable when [`Cgroup::oom_kills`] may have grown.
     pub fn oom_watch(&self) -> Result<OomWatch, CgroupError> {
         let (directory, v2) = self.memory_directory().ok_or(CgroupError::NoController("memory"))?;
-        if v2 {
-            let file = directory.join("memory.events");
-            let failed = |error: io::Error| CgroupError::io("watch", &file, &error);
-            let inotify = Inotify::new().map_err(failed)?;
-            inotify.add(&file, Watch::MODIFY).map_err(failed)?;
-            return Ok(OomWatch { source: OomSource::V2(inotify) });
-        }
-        // cgroup-v1/memory.rst, "OOM Control": "<eventfd> <fd of memory.oom_control>" into cgroup.event_control.
-        let file = directory.join("memory.oom_control");
-        let control = std::fs::File::open(&file).map_err(|error| CgroupError::io("open", &file, &error))?;
-        let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
-        let event =
-            rustix::event::eventfd(0, flags).map_err(|errno| CgroupError::kernel("watch", &file, errno))?;
-        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-        files::write(&directory.join("cgroup.event_control"), &line)?;
-        Ok(OomWatch { source: OomSource::V1(event) })
+        OomWatch::new(&directory, v2)
     }
 
     /// Removes it, sub-groups first; waits a bounded time for the last process to be gone. Missing is fine. The parent
@@ -289,7 +276,7 @@ impl Cgroup {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
-        let freezer = Freezer::of(self).ok_or(CgroupError::NoController("freezer"))?;
+        let freezer = freezer::Freezer::of(self).ok_or(CgroupError::NoController("freezer"))?;
         for _ in 0..FREEZE_ATTEMPTS_MAX {
             // v1 may answer FREEZING for ever unless asked again.
             if freezer.ask(frozen)? {
@@ -302,77 +289,10 @@ impl Cgroup {
     }
 }
 
-/// Where a group is frozen: its directory.
-enum Freezer {
-    V1(PathBuf),
-    V2(PathBuf),
-}
-
-impl Freezer {
-    fn of(cgroup: &Cgroup) -> Option<Self> {
-        let v1 = cgroup.layout.v1_with("freezer").map(|hierarchy| Self::V1(cgroup.directory_in(hierarchy)));
-        v1.or_else(|| cgroup.v2_directory().map(Self::V2))
-    }
-
-    /// Asks for the state; whether it is reached.
-    fn ask(&self, frozen: bool) -> Result<bool, CgroupError> {
-        match self {
-            Self::V1(directory) => {
-                let (file, word) =
-                    (directory.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
-                files::write(&file, word)?;
-                Ok(files::read(&file)?.trim() == word)
-            }
-            Self::V2(directory) => {
-                files::write(&directory.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
-                let events = files::flat_keyed(&files::read(&directory.join("cgroup.events"))?);
-                Ok(events.get("frozen") == Some(&u64::from(frozen)))
-            }
-        }
-    }
-}
-
 /// Whether the process is a zombie or gone.
 fn is_dying(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     // The command name may hold anything, so the state is what follows the last parenthesis (proc_pid_stat(5)).
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     matches!(state, None | Some('Z' | 'X'))
-}
-
-/// Wakes a poller on out-of-memory events: an eventfd on v1, an inotify instance on v2.
-#[derive(Debug)]
-pub struct OomWatch {
-    source: OomSource,
-}
-
-#[derive(Debug)]
-enum OomSource {
-    V1(OwnedFd),
-    V2(Inotify),
-}
-
-impl OomWatch {
-    /// Takes the wake-up away, so that the descriptor can be polled again.
-    pub fn drain(&self) {
-        match &self.source {
-            OomSource::V1(fd) => {
-                let mut counter = [0u8; 8];
-                // Nothing to read is fine: somebody drained before.
-                let _ = rustix::io::read(fd, &mut counter);
-            }
-            OomSource::V2(inotify) => {
-                let _ = inotify.drain();
-            }
-        }
-    }
-}
-
-impl AsFd for OomWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.source {
-            OomSource::V1(fd) => fd.as_fd(),
-            OomSource::V2(inotify) => inotify.as_fd(),
-        }
-    }
 }

@@ -61,6 +61,7 @@ pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnErro
     begin(&mut steps);
     let mut namespaces = ns::NEWNS;
     let mut join_pid = None;
+    let own_net = !matches!(request.netns, NetNs::Host);
     join_namespaces(spec, request.netns, &mut steps, &mut namespaces, &mut join_pid, error)?;
     join_cgroup_v1(request.cgroup, &mut steps, error)?;
     if spec.namespace(NamespaceKind::Cgroup).is_some_and(|namespace| namespace.path.is_none()) {
@@ -76,11 +77,13 @@ pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnErro
         steps.push(Op::Pty { rows, cols });
         steps.push(Op::Console(mounts::file_target("/dev/console", error)?));
     }
-    finish_root(&mut steps, spec, error)?;
-    if !spec.hostname.is_empty() {
+    finish_root(&mut steps, spec, own_net, error)?;
+    // Never the names of a namespace that somebody else lives in.
+    let own_uts = spec.namespace(NamespaceKind::Uts).is_some_and(|namespace| namespace.path.is_none());
+    if own_uts && !spec.hostname.is_empty() {
         steps.push(Op::Hostname(error.c_string(&spec.hostname)?));
     }
-    if !spec.domainname.is_empty() {
+    if own_uts && !spec.domainname.is_empty() {
         steps.push(Op::Domainname(error.c_string(&spec.domainname)?));
     }
     process::finish(&mut steps, &process::Rights::of_container(spec, &identity), &spec.process.cwd, error)?;
@@ -196,9 +199,17 @@ fn cgroup_v2(
 }
 
 /// What must be done to the root while it can still be written and before it is entered.
-fn finish_root(steps: &mut Steps, spec: &oci::Spec, error: StartError) -> Result<(), SpawnError> {
+fn finish_root(
+    steps: &mut Steps,
+    spec: &oci::Spec,
+    own_net: bool,
+    error: StartError,
+) -> Result<(), SpawnError> {
     let linux = &spec.linux;
     for (name, value) in &linux.sysctl {
+        if !is_namespaced(name, spec, own_net) {
+            return Err(error.plain(&format!("sysctl {name:?} is not in a separate kernel namespace")));
+        }
         let path = format!("sys/{}", name.replace('.', "/"));
         steps.push(Op::Sysctl { path: error.c_string(&path)?, value: error.c_string(value)? });
     }
@@ -220,6 +231,19 @@ fn finish_root(steps: &mut Steps, spec: &oci::Spec, error: StartError) -> Result
     steps.push(Op::ChangeRoot(Change { propagation: Some(propagation), recursive, ..Change::default() }));
     steps.push(Op::Pivot);
     Ok(())
+}
+
+/// Whether writing the sysctl changes only the container: the kernel keeps most of them once for the whole machine
+/// (the list is runc's, libcontainer/configs/validate).
+fn is_namespaced(name: &str, spec: &oci::Spec, own_net: bool) -> bool {
+    let own = |kind| spec.namespace(kind).is_some();
+    let is_ipc = name.starts_with("fs.mqueue.")
+        || name.starts_with("kernel.msg")
+        || name.starts_with("kernel.shm")
+        || name == "kernel.sem";
+    (name.starts_with("net.") && own_net)
+        || (is_ipc && own(NamespaceKind::Ipc))
+        || (name == "kernel.domainname" && own(NamespaceKind::Uts))
 }
 
 fn plan(

@@ -52,7 +52,7 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
         match source {
             Some(mount) => push_bind(steps, entry, mount, error)?,
             None if entry.kind == "cgroup" || entry.kind == "cgroup2" => {
-                cgroup(steps, input, entry, &options, error)?
+                cgroup(steps, input, entry, &options, error)?;
             }
             None => push_fs(steps, entry, &options, error)?,
         }

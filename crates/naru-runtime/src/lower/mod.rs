@@ -207,7 +207,7 @@ fn namespaces(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Names
             (NamespaceMode::Private, _) => list.push(Namespace { kind, path: None }),
             (NamespaceMode::Host, _) => {}
             (NamespaceMode::Container(_), Some(path)) => {
-                list.push(Namespace { kind, path: Some(path.clone()) })
+                list.push(Namespace { kind, path: Some(path.clone()) });
             }
             (NamespaceMode::Container(name), None) => {
                 return Err(Error::internal(format!("the namespace of container {name} was not resolved")));
