@@ -1,4 +1,4 @@
-//! How processes end: reaping, draining, the durable record, and only then the news.
+//! How processes end: reaping, draining, the record that survives the keeper, and only then the news.
 
 use super::journal::Journal;
 use super::poller::Key;
@@ -6,7 +6,7 @@ use super::process::{Process, StdinChange};
 use super::protocol::{Event, ExitRecord, ExitStatus, Target};
 use super::server::Keeper;
 use naru_kernel::{Errno, clock, pidfd, signals};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -171,15 +171,14 @@ fn count_oom_kills(process: &mut Process) -> bool {
     more
 }
 
-/// Writes `exit.json` so that a crash leaves the old state or the new one (rename(2)), synced.
+/// Writes `exit.json` so that a killed keeper leaves nothing or all of it (rename(2)). Not synced to a disk: after a power
+/// cut the container is gone as well, and a sync would hold up every other container.
 fn record(bundle: &Path, exit: ExitRecord) -> io::Result<()> {
     let path = bundle.join(ExitRecord::FILE_NAME);
     let fresh = path.with_extension("json.new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(&serde_json::to_vec(&exit)?)?;
-    file.sync_data()?;
-    std::fs::rename(&fresh, &path)?;
-    File::open(bundle)?.sync_data()
+    std::fs::rename(&fresh, &path)
 }
 
 fn convert(status: pidfd::ExitStatus) -> ExitStatus {

@@ -17,7 +17,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// Nothing here takes longer on a machine that does anything at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// More files than any case keeps.
+const FILES_MAX: u32 = 100;
 
 pub fn be_the_keeper(args: &[String]) {
     let ended = run(KeeperConfig { run_dir: PathBuf::from(&args[2]) }).unwrap();
@@ -209,7 +212,7 @@ pub fn with_stdin(stdin_once: bool) -> How {
 /// What one stream's records of a log say, rotated files first.
 pub fn log_text(log: &Path, stream: Stream) -> String {
     let numbered = |n: u32| PathBuf::from(format!("{}.{n}", log.display()));
-    let mut files: Vec<PathBuf> = (1..).map(numbered).take_while(|path| path.exists()).collect();
+    let mut files: Vec<PathBuf> = (1..=FILES_MAX).map(numbered).take_while(|path| path.exists()).collect();
     files.reverse();
     files.push(log.to_owned());
     let mut text = Vec::new();

@@ -3,6 +3,11 @@
 //! This binary is its own keeper (`keeper --run DIR`) and its own doomed daemon (`daemon DIR`): the keeper must be a
 //! process with one thread, which a test harness is not; hence `harness = false`. Arguments filter cases by name.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::wildcard_imports,
+    clippy::needless_pass_by_value,
+    reason = "cases should read as short as they are"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
