@@ -1,19 +1,16 @@
 //! The CLI's view of the API: requests that answer with JSON, streams, hijacked connections, waits.
 
-use crate::http::{Response, send};
-use crate::{daemon, output};
+use crate::daemon;
 use naru_types::quantity::parse_duration;
-use naru_types::{Error, Kind, Result, Timestamp};
+use naru_types::{Error, Result, Timestamp};
+use naru_wire::client::{BodyReader, Client, ClientError, Hijacked, Request, Response};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-pub use crate::http::Body;
-
-pub const API_VERSION: &str = "1.50";
+pub use naru_wire::API_VERSION;
 const SOCKET_DEFAULT: &str = "/run/naru/naru.sock";
 /// Longest JSON answer that is believed, in bytes.
 const ANSWER_LEN_MAX: u64 = 256 << 20;
@@ -56,9 +53,17 @@ impl Endpoint {
     }
 }
 
+/// What a request carries.
+pub enum Body {
+    Empty,
+    Json(Value),
+    /// A tar archive, sent while it is read.
+    Tar(Box<dyn Read + Send>),
+}
+
 #[derive(Clone, Debug)]
 pub struct Api {
-    socket: PathBuf,
+    client: Client,
 }
 
 impl Api {
@@ -66,14 +71,14 @@ impl Api {
     pub fn connect(endpoint: &Endpoint) -> Result<Self> {
         endpoint.check()?;
         daemon::ensure_running(endpoint.path())?;
-        Ok(Self { socket: endpoint.path().to_owned() })
+        Ok(Self { client: Client::new(endpoint.path()) })
     }
 
-    /// Never starts one: an error of [`Kind::Unavailable`] says that none answers.
+    /// Never starts one: an error of kind `Unavailable` says that none answers.
     pub fn connect_only(endpoint: &Endpoint) -> Result<Self> {
         endpoint.check()?;
-        let api = Self { socket: endpoint.path().to_owned() };
-        api.stream("GET", "/_ping", Body::Empty, &[])?;
+        let api = Self { client: Client::new(endpoint.path()) };
+        api.stream("GET", "/_ping", Body::Empty)?;
         Ok(api)
     }
 
@@ -95,56 +100,61 @@ impl Api {
 
     /// The answer as text.
     pub fn text(&self, path: &str) -> Result<String> {
-        let mut response = self.stream("GET", path, Body::Empty, &[])?;
         let mut text = String::new();
-        response.read_to_string(&mut text).map_err(cut_off)?;
+        self.stream("GET", path, Body::Empty)?.read_to_string(&mut text).map_err(cut_off)?;
         Ok(text)
     }
 
-    /// The headers of a HEAD request, names in lower case.
-    pub fn head(&self, path: &str) -> Result<BTreeMap<String, String>> {
-        Ok(self.stream("HEAD", path, Body::Empty, &[])?.headers)
+    /// One header of the answer to a HEAD request.
+    pub fn head(&self, path: &str, name: &str) -> Result<Option<String>> {
+        let response = self.send("HEAD", path, Body::Empty)?;
+        Ok(response.head.header(name).map(str::to_owned))
     }
 
     /// An answer that is read as it comes. A refusal is the error.
-    pub fn stream(&self, method: &str, path: &str, body: Body, headers: &[(&str, &str)]) -> Result<Response> {
-        let response = send(&self.socket, method, &versioned(path), body, headers)?;
-        if response.status < 400 { Ok(response) } else { Err(refusal(response)) }
+    pub fn stream(&self, method: &'static str, path: &str, body: Body) -> Result<BodyReader> {
+        Ok(self.send(method, path, body)?.body)
+    }
+
+    fn send(&self, method: &'static str, path: &str, body: Body) -> Result<Response> {
+        let request = Request::new(method, versioned(path)).header("X-Registry-Auth", "e30=");
+        let sent = match body {
+            Body::Empty => self.client.send(request),
+            Body::Json(value) => request.json(&value).and_then(|request| self.client.send(request)),
+            Body::Tar(mut reader) => self.client.send(request.stream("application/x-tar", &mut reader)),
+        };
+        sent.map_err(refusal)
     }
 
     /// A connection that carries a container's streams from now on.
-    pub fn hijack(&self, path: &str, body: Option<&Value>) -> Result<UnixStream> {
-        let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
-        let response = self.stream("POST", path, to_body(body), &headers)?;
-        if response.status != 101 {
-            return Err(Error::internal(format!("the daemon answered {} instead of upgrading the connection", response.status)));
-        }
-        response.into_stream()
+    pub fn hijack(&self, path: &str, body: Option<&Value>) -> Result<Hijacked> {
+        let request = Request::post(versioned(path));
+        let request = match body {
+            Some(value) => request.json(value).map_err(refusal)?,
+            None => request,
+        };
+        self.client.hijack(request).map_err(refusal)
     }
 
     /// Registers for the end of a container. When this returns the daemon has the waiter.
     pub fn wait(&self, id: &str, condition: &str) -> Result<Waiter> {
         let path = format!("/containers/{id}/wait{}", query(&[("condition", Some(condition))]));
-        Ok(Waiter(self.stream("POST", &path, Body::Empty, &[])?))
+        Ok(Waiter(self.stream("POST", &path, Body::Empty)?))
     }
 
-    fn json(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let mut response = self.stream(method, path, to_body(body), &[])?;
-        read_json(&mut response)
+    fn json(&self, method: &'static str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let body = body.map_or(Body::Empty, |value| Body::Json(value.clone()));
+        read_json(self.stream(method, path, body)?)
     }
 }
 
 /// A registered wait; the head of its answer is here, its body comes with the end.
-pub struct Waiter(Response);
+pub struct Waiter(BodyReader);
 
 impl Waiter {
-    pub fn answer(mut self) -> Result<Value> {
-        read_json(&mut self.0)
+    pub fn answer(self) -> Result<Value> {
+        read_json(self.0)
     }
-}
-
-fn to_body(value: Option<&Value>) -> Body {
-    value.map_or(Body::Empty, |value| Body::Json(value.to_string().into_bytes()))
 }
 
 /// naru's own routes have a version of their own in their path.
@@ -152,9 +162,9 @@ fn versioned(path: &str) -> String {
     if path.starts_with("/naru/") || path == "/_ping" { path.to_owned() } else { format!("/v{API_VERSION}{path}") }
 }
 
-fn read_json(response: &mut Response) -> Result<Value> {
+fn read_json(body: BodyReader) -> Result<Value> {
     let mut bytes = Vec::new();
-    response.take(ANSWER_LEN_MAX).read_to_end(&mut bytes).map_err(cut_off)?;
+    body.take(ANSWER_LEN_MAX).read_to_end(&mut bytes).map_err(cut_off)?;
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
@@ -165,27 +175,11 @@ fn cut_off(error: std::io::Error) -> Error {
     Error::unavailable("the daemon's answer broke off").with_source(error)
 }
 
-/// `{"message": …}` and the status as an error; a hint rides on a line of its own.
-fn refusal(mut response: Response) -> Error {
-    let status = response.status;
-    let mut bytes = Vec::new();
-    let _ = response.by_ref().take(1 << 20).read_to_end(&mut bytes);
-    let message = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| Some(value.get("message")?.as_str()?.to_owned()));
-    let message = message.unwrap_or_else(|| format!("the daemon answered with status {status}"));
-    let kind = match status {
-        304 => Kind::NotModified,
-        400 => Kind::InvalidInput,
-        401 => Kind::Unauthorized,
-        403 => Kind::Forbidden,
-        404 => Kind::NotFound,
-        409 => Kind::Conflict,
-        501 => Kind::NotImplemented,
-        503 => Kind::Unavailable,
-        _ => Kind::Internal,
-    };
-    let (text, hint) = output::split_hint(&message);
-    let error = Error::new(kind, text);
-    if let Some(hint) = hint { error.with_hint(hint) } else { error }
+/// The daemon's refusal with its hint, or what went wrong on the way to it.
+fn refusal(error: ClientError) -> Error {
+    let nobody_there = error.is_no_daemon();
+    let error = Error::from(error);
+    if nobody_there { error.with_hint("start the daemon with `naru system start`") } else { error }
 }
 
 /// `?a=b&c=d` of what is given, or nothing.

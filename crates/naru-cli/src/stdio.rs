@@ -4,6 +4,7 @@ use crate::client::{Api, query};
 use crate::terminal::{RawMode, window_size};
 use naru_kernel::signals;
 use naru_types::{Error, Result};
+use naru_wire::client::Hijacked;
 use std::io::{IsTerminal, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -29,7 +30,7 @@ pub struct Streams {
 }
 
 /// Copies both ways until the container's output ends. The terminal is raw meanwhile and is put back on every path.
-pub fn pump(api: &Api, socket: UnixStream, streams: &Streams) -> Result<()> {
+pub fn pump(api: &Api, connection: Hijacked, streams: &Streams) -> Result<()> {
     let broken = |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
     let _raw = (streams.tty && streams.stdin && std::io::stdin().is_terminal())
         .then(RawMode::enter)
@@ -37,12 +38,12 @@ pub fn pump(api: &Api, socket: UnixStream, streams: &Streams) -> Result<()> {
         .map_err(broken)?;
     let done = Arc::new(AtomicBool::new(false));
     if streams.stdin {
-        let writer = socket.try_clone().map_err(broken)?;
+        let writer = connection.writer.try_clone().map_err(broken)?;
         let tty = streams.tty;
         // Not joined: it may sit in a read of standard input for ever.
         thread::spawn(move || send_stdin(writer, tty));
     }
-    let mut reader = socket.try_clone().map_err(broken)?;
+    let mut reader = connection.reader;
     thread::scope(|scope| {
         if streams.tty && std::io::stdout().is_terminal() {
             let done = Arc::clone(&done);

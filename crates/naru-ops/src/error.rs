@@ -37,7 +37,7 @@ impl From<OpsError> for naru_types::Error {
             | OpsError::Thread { .. }
             | OpsError::Task { .. } => (Kind::Internal, None),
             OpsError::NoSuchDeploy { .. } => (Kind::NotFound, None),
-            OpsError::NoWebhook => (Kind::Conflict, Some("set one first: naru alerts set-webhook URL")),
+            OpsError::NoWebhook => (Kind::Conflict, Some("set one first: naru alerts webhook URL")),
             OpsError::TestRefused { .. } => {
                 (Kind::Unavailable, Some("check the address and the network, then test again"))
             }

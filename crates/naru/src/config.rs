@@ -46,10 +46,10 @@ pub struct DaemonFlags {
     nft_table: String,
     /// Where the proxy listens for HTTP
     #[arg(long, default_value_t = ProxyConfig::HTTP_DEFAULT)]
-    http: SocketAddr,
+    proxy_http: SocketAddr,
     /// Where the proxy listens for HTTPS
     #[arg(long, default_value_t = ProxyConfig::HTTPS_DEFAULT)]
-    https: SocketAddr,
+    proxy_https: SocketAddr,
     /// Started by the CLI: leave the caller's session and close its standard error once the socket answers
     #[arg(long)]
     pub detached: bool,
@@ -91,8 +91,8 @@ impl DaemonConfig {
                 root: flags.root.clone(),
                 run: flags.run.clone(),
                 exe: exe.clone(),
-                proxy_http: flags.http,
-                proxy_https: flags.https,
+                proxy_http: flags.proxy_http,
+                proxy_https: flags.proxy_https,
                 webhook,
                 host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             },

@@ -38,7 +38,7 @@ impl Site {
         let log = File::options().create(true).append(true).open(self.dir.join("daemon.log"))?;
         let child = Command::new(&self.binary)
             .args(["daemon", "--cgroup-parent", "naru-demo", "--bridge", "narudemo0", "--nft-table", "naru-demo"])
-            .args(["--http", HTTP, "--https", HTTPS])
+            .args(["--proxy-http", HTTP, "--proxy-https", HTTPS])
             .arg("--config")
             .arg(self.dir.join("daemon.json"))
             .arg("--root")

@@ -3,7 +3,7 @@
 use crate::client::Api;
 use crate::flags::AlertsCommand;
 use crate::{Outcome, output, table};
-use naru_types::{Error, Timestamp};
+use naru_types::Error;
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -12,7 +12,7 @@ pub fn alerts(api: &Api, command: AlertsCommand) -> Outcome {
         AlertsCommand::Webhook { url } => {
             // `-` keeps the secret out of the process list and the shell's history.
             let url = if url == "-" { read_secret()? } else { url };
-            api.put("/naru/v1/settings", &json!({ "discord_webhook": url.trim() }))?;
+            api.put("/naru/v1/settings", &json!({ "webhook": url.trim() }))?;
             output::talk("alerts go to this webhook from now on");
         }
         AlertsCommand::Test => {
@@ -21,8 +21,8 @@ pub fn alerts(api: &Api, command: AlertsCommand) -> Outcome {
         }
         AlertsCommand::Ls => {
             let list = api.get("/naru/v1/alerts")?;
-            let rows = rows(&list, &["title", "subject", "state"]);
-            output::raw(table::render(&["WHEN", "ALERT", "SUBJECT", "DELIVERY"], &rows).as_bytes());
+            let rows = rows(&list, &["at", "title", "status", "error"]);
+            output::raw(table::render(&["WHEN", "ALERT", "DELIVERY", "ERROR"], &rows).as_bytes());
         }
     }
     Ok(0)
@@ -49,7 +49,7 @@ pub fn routes(api: &Api) -> Outcome {
 
 pub fn deploys(api: &Api) -> Outcome {
     let list = api.get("/naru/v1/deploys")?;
-    let rows = rows(&list, &["project", "status", "error"]);
+    let rows = rows(&list, &["started_at", "project", "status", "error"]);
     output::raw(table::render(&["WHEN", "PROJECT", "STATUS", "ERROR"], &rows).as_bytes());
     Ok(0)
 }
@@ -60,11 +60,8 @@ pub fn ca(api: &Api) -> Outcome {
     Ok(0)
 }
 
-/// Rows of a list of objects that have a time `at`.
+/// Rows of a list of objects.
 fn rows(list: &Value, keys: &[&str]) -> Vec<Vec<String>> {
-    list.as_array().into_iter().flatten().map(|item| {
-        let at = item["at"].as_i64().map(Timestamp).unwrap_or_default();
-        let cells = keys.iter().map(|key| item[*key].as_str().unwrap_or_default().to_owned());
-        std::iter::once(at.to_string()).chain(cells).collect()
-    }).collect()
+    let cells = |item: &Value| keys.iter().map(|key| item[*key].as_str().unwrap_or_default().to_owned()).collect();
+    list.as_array().into_iter().flatten().map(cells).collect()
 }

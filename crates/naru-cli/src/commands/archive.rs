@@ -13,7 +13,7 @@ pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
         return Err(Error::invalid("cowardly refusing to save to a terminal").with_hint("naru save -o FILE IMAGE").into());
     }
     let names: Vec<(&str, Option<&str>)> = flags.images.iter().map(|name| ("names", Some(name.as_str()))).collect();
-    let mut archive = api.stream("GET", &format!("/images/get{}", query(&names)), Body::Empty, &[])?;
+    let mut archive = api.stream("GET", &format!("/images/get{}", query(&names)), Body::Empty)?;
     match &flags.output {
         None => copy(&mut archive, &mut std::io::stdout().lock(), "standard output")?,
         Some(path) => {
@@ -33,7 +33,7 @@ pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
 pub fn load(api: &Api, flags: &LoadFlags) -> Outcome {
     let input = open(flags.input.as_deref(), "naru load -i FILE")?;
     let path = format!("/images/load{}", query(&[("quiet", flags.quiet.then_some("1"))]));
-    let response = api.stream("POST", &path, Body::Stream(input), &[("Content-Type", "application/x-tar")])?;
+    let response = api.stream("POST", &path, Body::Tar(input))?;
     output::progress(response, false)?;
     Ok(0)
 }
@@ -51,7 +51,7 @@ pub fn import(api: &Api, flags: &ImportFlags) -> Outcome {
     ];
     parameters.extend(flags.change.iter().map(|change| ("changes", Some(change.as_str()))));
     let path = format!("/images/create{}", query(&parameters));
-    let response = api.stream("POST", &path, Body::Stream(input), &[("Content-Type", "application/x-tar")])?;
+    let response = api.stream("POST", &path, Body::Tar(input))?;
     output::progress(response, false)?;
     Ok(0)
 }

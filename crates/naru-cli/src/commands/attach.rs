@@ -51,7 +51,7 @@ impl Target {
         Ok(Self { id: id.to_owned(), tty: flag("/Config/Tty"), stdin: want_stdin && flag("/Config/OpenStdin") })
     }
 
-    fn hijack(&self, api: &Api) -> naru_types::Result<std::os::unix::net::UnixStream> {
+    fn hijack(&self, api: &Api) -> naru_types::Result<naru_wire::client::Hijacked> {
         let stdin = self.stdin.then_some("1");
         let parameters = query(&[("stream", Some("1")), ("stdin", stdin), ("stdout", Some("1")), ("stderr", Some("1"))]);
         api.hijack(&format!("/containers/{}/attach{parameters}", self.id), None)

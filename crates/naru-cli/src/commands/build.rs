@@ -74,7 +74,7 @@ pub fn run(api: &Api, order: &BuildOrder, quiet: bool) -> Result<String> {
     ];
     parameters.extend(order.tags.iter().map(|tag| ("t", Some(tag.as_str()))));
     let path = format!("/build{}", query(&parameters));
-    let response = api.stream("POST", &path, Body::Stream(archive), &[("Content-Type", "application/x-tar")])?;
+    let response = api.stream("POST", &path, Body::Tar(archive))?;
     let id = output::build_progress(response, quiet)?;
     id.ok_or_else(|| Error::internal("the build ended without an image"))
 }

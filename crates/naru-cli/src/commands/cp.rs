@@ -33,7 +33,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 fn from_container(api: &Api, container: &str, path: &str, destination: &str) -> Outcome {
     let url = format!("/containers/{}/archive{}", escape(container), query(&[("path", Some(path))]));
-    let mut archive = api.stream("GET", &url, Body::Empty, &[])?;
+    let mut archive = api.stream("GET", &url, Body::Empty)?;
     if destination == "-" {
         std::io::copy(&mut archive, &mut std::io::stdout().lock())
             .map_err(|error| Error::internal("cannot write to standard output").with_source(error))?;
@@ -68,7 +68,7 @@ fn to_container(api: &Api, source: &str, container: &str, path: &str) -> Outcome
         format!("/containers/{}/archive{}", escape(container), query(&parameters))
     };
     if source == "-" {
-        api.stream("PUT", &archive_url(path, &[]), Body::Stream(Box::new(std::io::stdin())), &[("Content-Type", "application/x-tar")])?;
+        api.stream("PUT", &archive_url(path, &[]), Body::Tar(Box::new(std::io::stdin())))?;
         return Ok(0);
     }
     let local = Path::new(source);
@@ -84,15 +84,15 @@ fn to_container(api: &Api, source: &str, container: &str, path: &str) -> Outcome
     };
     let archive = pack(local, &name)?;
     let url = archive_url(&directory, &[("noOverwriteDirNonDir", Some("true"))]);
-    api.stream("PUT", &url, Body::Stream(archive), &[("Content-Type", "application/x-tar")])?;
+    api.stream("PUT", &url, Body::Tar(archive))?;
     output::talk(format_args!("Successfully copied {source} to {container}:{path}"));
     Ok(0)
 }
 
 fn destination_is_directory(api: &Api, url: &str) -> Result<bool> {
-    match api.head(url) {
-        Ok(headers) => {
-            let stat = headers.get("x-docker-container-path-stat").and_then(|text| {
+    match api.head(url, "x-docker-container-path-stat") {
+        Ok(header) => {
+            let stat = header.and_then(|text| {
                 let json = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
                 serde_json::from_slice::<Value>(&json).ok()
             });

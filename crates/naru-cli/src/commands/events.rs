@@ -13,7 +13,7 @@ pub fn events(api: &Api, flags: &EventsFlags) -> Outcome {
     let until = flags.until.as_deref().map(moment).transpose()?;
     let filters = filters(&flags.filter)?;
     let parameters = query(&[("since", since.as_deref()), ("until", until.as_deref()), ("filters", filters.as_deref())]);
-    let response = api.stream("GET", &format!("/events{parameters}"), Body::Empty, &[])?;
+    let response = api.stream("GET", &format!("/events{parameters}"), Body::Empty)?;
     for event in serde_json::Deserializer::from_reader(response).into_iter::<Value>() {
         let Ok(event) = event else { break };
         match &template {

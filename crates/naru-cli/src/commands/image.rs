@@ -72,14 +72,14 @@ pub fn pull_with_progress(api: &Api, image: &str, platform: Option<&str>, quiet:
     let reference = ImageRef::parse(image)?.with_default_tag();
     let tag = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(str::to_owned));
     let parameters = query(&[("fromImage", Some(&reference.repository())), ("tag", tag.as_deref()), ("platform", platform)]);
-    let response = api.stream("POST", &format!("/images/create{parameters}"), Body::Empty, &[("X-Registry-Auth", "e30=")])?;
+    let response = api.stream("POST", &format!("/images/create{parameters}"), Body::Empty)?;
     crate::output::progress(response, quiet)
 }
 
 pub fn push(api: &Api, flags: &PushFlags) -> Outcome {
     let reference = ImageRef::parse(&flags.image)?.with_default_tag();
     let path = format!("/images/{}/push{}", encode_name(&reference.familiar_repository()), query(&[("tag", reference.tag())]));
-    let response = api.stream("POST", &path, Body::Empty, &[("X-Registry-Auth", "e30=")])?;
+    let response = api.stream("POST", &path, Body::Empty)?;
     crate::output::progress(response, flags.quiet)?;
     output::line(reference);
     Ok(0)

@@ -10,12 +10,14 @@ mod exec;
 mod image;
 mod inspect;
 mod lifecycle;
+mod logs;
 
 mod network;
 mod ps;
 mod run;
 mod stats;
 mod system;
+mod up;
 mod volume;
 
 use crate::client::{Api, Endpoint};
@@ -44,6 +46,7 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Exec(flags) => exec::exec(&api, &flags),
         Command::Attach(flags) => attach::attach(&api, &flags),
         Command::Ps(flags) => ps::ps(&api, &flags),
+        Command::Logs(flags) => logs::logs(&api, &flags),
         Command::Top { container } => ps::top(&api, &container),
         Command::Port { container } => ps::port(&api, &container),
         Command::Stats(flags) => stats::stats(&api, &flags),
@@ -64,11 +67,13 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Events(flags) => events::events(&api, &flags),
         Command::Version(flag) => system::version(&api, &flag),
         Command::Info(flag) => system::info(&api, &flag),
+        Command::Up(flags) => up::up(&api, &flags),
+        Command::Down(flags) => up::down(&api, &flags),
         Command::Routes => alerts::routes(&api),
         Command::Ca => alerts::ca(&api),
         Command::Alerts(command) => alerts::alerts(&api, command),
         Command::Deploys => alerts::deploys(&api),
-        Command::Logs(_) | Command::Up(_) | Command::Down(_) | Command::System(_) => Ok(0),
+        Command::System(_) => Ok(0),
     }
 }
 

@@ -61,7 +61,7 @@ fn up_and_down(lab: &Lab) {
     assert!(routes.contains("https://dock.localhost/"), "{routes}");
     // Plain HTTP is sent to HTTPS; an unknown host gets no page.
     let redirect = lab.sh("curl -sSm 3 -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Host: dock.localhost' http://127.0.0.1/x").stdout;
-    assert_eq!(redirect, "308 https://dock.localhost/x");
+    assert_eq!(redirect, "307 https://dock.localhost/x");
     // The daemon's death changes nothing for the route.
     lab.kill_daemon();
     let ca = lab.dir.join("ca.pem").display().to_string();
