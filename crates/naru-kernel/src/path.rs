@@ -47,7 +47,7 @@ pub enum Missing {
 
 /// Opens the path made of `components` beneath `root`, making what is missing: directories (0755) on the way and
 /// `last` at the end. `prefixes[i]` is the path of the first i+1 components, `components[i]` the name alone. A
-/// component that is a dangling symlink is an error (`ENOENT`), not followed to create its target. Child-safe.
+/// component that is a dangling symlink is an error (`ELOOP`), not followed to create its target. Child-safe.
 pub fn make_in_root(
     root: impl AsFd,
     prefixes: &[impl AsRef<CStr>],
@@ -69,7 +69,8 @@ pub fn make_in_root(
             Err(Errno::NOENT) => {
                 let at = parent.as_ref().map_or(root, |fd| fd.as_fd());
                 create(at, name.as_ref(), is_last && last == Missing::File)?;
-                let flags = OFlags::PATH | OFlags::NOFOLLOW;
+                // Without O_NOFOLLOW a symlink is an error here; with it, openat2 would hand out the link itself.
+                let flags = OFlags::PATH;
                 open_resolved(at, name.as_ref(), flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?
             }
             other => other?,
@@ -158,6 +159,7 @@ mod tests {
         assert_eq!(open_in_root(&root, c"up/passwd", OFlags::empty()).unwrap_err(), Errno::NOENT);
         std::os::unix::fs::symlink("/nowhere", dir.join("dangling")).unwrap();
         assert_eq!(make(&root, &["dangling", "x"], Missing::Directory).unwrap_err(), Errno::LOOP);
+        assert_eq!(make(&root, &["dangling"], Missing::File).unwrap_err(), Errno::LOOP);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
