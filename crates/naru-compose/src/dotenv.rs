@@ -3,13 +3,13 @@
 
 use crate::interpolate::expand;
 
+/// Keys and values in order; a key alone has the outside's value, or none.
+type Pairs = Vec<(String, Option<String>)>;
+
 /// The error is a line number and what is wrong there. Later keys may use earlier ones. A key without `=`
 /// is given without a value: it is taken from the environment, or not set.
-pub(crate) fn parse(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<(String, Option<String>)>, (usize, String)> {
-    let mut found: Vec<(String, Option<String>)> = Vec::new();
+pub(crate) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Pairs, (usize, String)> {
+    let mut found = Pairs::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text.lines().enumerate();
     while let Some((index, line)) = lines.next() {
@@ -42,19 +42,16 @@ pub(crate) fn parse(
             lookup(name).or(own)
         };
         let mut ignore = |_: &str| {};
-        let value = match quote {
-            Some(quote) => {
-                let inside = &raw[1..=close(&raw[1..], quote).unwrap_or(0)];
-                if quote == '\'' {
-                    Ok(inside.to_owned())
-                } else {
-                    expand(&unescape(inside), &earlier, &mut ignore, 0)
-                }
+        let value = if let Some(quote) = quote {
+            let inside = &raw[1..=close(&raw[1..], quote).unwrap_or(0)];
+            if quote == '\'' {
+                Ok(inside.to_owned())
+            } else {
+                expand(&unescape(inside), &earlier, &mut ignore, 0)
             }
-            None => {
-                let plain = raw.find(" #").map_or(raw.as_str(), |at| &raw[..at]).trim_end();
-                expand(plain, &earlier, &mut ignore, 0)
-            }
+        } else {
+            let plain = raw.find(" #").map_or(raw.as_str(), |at| &raw[..at]).trim_end();
+            expand(plain, &earlier, &mut ignore, 0)
         };
         found.push((key.to_owned(), Some(value.map_err(|message| (number, message))?)));
     }

@@ -19,7 +19,6 @@ pub(crate) fn tree(
     unset: &mut dyn FnMut(&str),
 ) -> Result<()> {
     match &mut node.value {
-        Value::Null => Ok(()),
         Value::Scalar { text, plain } if text.contains('$') => {
             let expanded = expand(text, lookup, unset, 0).map_err(|message| ComposeError {
                 file: file.to_owned(),
@@ -36,7 +35,7 @@ pub(crate) fn tree(
             }
             Ok(())
         }
-        Value::Scalar { .. } => Ok(()),
+        Value::Null | Value::Scalar { .. } => Ok(()),
         Value::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
                 tree(file, item, &format!("{path}[{index}]"), lookup, unset)?;

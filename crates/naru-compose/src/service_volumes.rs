@@ -145,8 +145,10 @@ fn long(item: &At<'_>, scope: &mut Scope<'_>) -> Result<Mount> {
             MountSource::Tmpfs { size, mode, options: Vec::new() }
         }
         other => {
-            return Err(kind
-                .unsupported(format!("volume type {other:?} is not supported"), "use volume, bind or tmpfs"));
+            return Err(kind.unsupported(
+                format!("volume type {other:?} is not supported"),
+                "use volume, bind or tmpfs",
+            ));
         }
     };
     Ok(Mount { source, target, read_only: table.flag("read_only")? })
@@ -158,7 +160,7 @@ fn tmpfs(at: &At<'_>, text: &str) -> Result<MountSource> {
     for option in text.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", value)) => {
-                size = parse_bytes(value).ok_or_else(|| at.error(format!("invalid size {value:?}")))?
+                size = parse_bytes(value).ok_or_else(|| at.error(format!("invalid size {value:?}")))?;
             }
             Some(("mode", value)) => {
                 mode =

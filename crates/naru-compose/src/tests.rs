@@ -238,7 +238,7 @@ fn profiles_names_and_hashes() {
     assert_eq!(hash("tty: true"), hash("tty: true"));
     assert_ne!(hash("tty: true"), hash("tty: false"));
     let found = project(
-        "version: '3'\nx-base: &base {image: i, tty: true}\nservices:\n  a: {<<: *base, image: j, command: \"$NOPE\"}\n",
+        "version: '3'\nx-base: &base {image: i, tty: true}\nservices:\n  a: {<<: *base, image: j, command: $NOPE}\n",
     );
     assert_eq!((found.services[0].spec.image.as_str(), found.services[0].spec.stdio.tty), ("j", true));
     assert_eq!(found.services[0].spec.process.cmd, None);
@@ -422,4 +422,21 @@ fn bad_files() {
     }
     let error = try_load("services:\n  a: {image: i, gpus: all}\n", &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::NotImplemented);
+}
+
+#[test]
+fn the_example_loads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello/compose.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let loaded = load(&LoadInput {
+        file: &file,
+        text: &text,
+        working_dir: None,
+        environment: &BTreeMap::new(),
+        project_name: None,
+        profiles: &[],
+        read_file: &|path| std::fs::read_to_string(path),
+    })
+    .unwrap();
+    assert!(loaded.services.iter().any(|service| service.route.is_some() && service.build.is_some()));
 }

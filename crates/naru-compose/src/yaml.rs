@@ -46,7 +46,8 @@ impl Node {
 
 /// Parses one document; an empty file is `Null`.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Node> {
-    let mut builder = Builder { file, anchors: HashMap::new(), nodes: 0 };
+    let lines = text.lines().count().max(1);
+    let mut builder = Builder { file, lines, anchors: HashMap::new(), nodes: 0 };
     if text.len() > FILE_BYTES_MAX {
         return Err(builder.error(1, "the file is larger than 4 MiB"));
     }
@@ -54,13 +55,19 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Node> {
     let mut root = None;
     while let Some(event) = builder.next(&mut parser)? {
         match event {
-            (Event::StreamStart | Event::StreamEnd | Event::Nothing | Event::DocumentEnd, _) => {}
             (Event::DocumentStart(_), span) if root.is_some() => {
                 return Err(
                     builder.error(line(&span), "a compose file is one YAML document; this is a second")
                 );
             }
-            (Event::DocumentStart(_), _) => {}
+            (
+                Event::StreamStart
+                | Event::StreamEnd
+                | Event::Nothing
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd,
+                _,
+            ) => {}
             (event, span) => root = Some(builder.node(&mut parser, event, &span, 0)?),
         }
     }
@@ -71,6 +78,8 @@ type Input<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
 
 struct Builder<'a> {
     file: &'a str,
+    /// Of the file; the parser puts what is missing at its end on the line after.
+    lines: usize,
     anchors: HashMap<usize, Node>,
     nodes: usize,
 }
@@ -190,7 +199,7 @@ impl Builder<'_> {
     fn error(&self, line: usize, message: &str) -> ComposeError {
         ComposeError {
             file: self.file.to_owned(),
-            line,
+            line: line.min(self.lines),
             path: String::new(),
             message: message.to_owned(),
             hint: None,
@@ -253,7 +262,7 @@ mod tests {
             ("a: b\n---\nc: d", "f:2: a compose file is one YAML document"),
             ("a: *x", "f:1: not valid YAML"),
             ("[a]: b", "f:1: a key must be plain text"),
-            (&bomb, "f:6: the file is too large with its aliases resolved"),
+            (&bomb, "f:5: the file is too large with its aliases resolved"),
             (&"[".repeat(100), "f:1: the file is nested too deeply"),
         ] {
             let error = parse("f", text).unwrap_err().to_string();
