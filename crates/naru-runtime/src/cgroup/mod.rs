@@ -30,8 +30,9 @@ pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats}
 const DELETE_ATTEMPTS_MAX: u32 = 200;
 const DELETE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Rounds of SIGKILL against a group that forks while it is killed (hosts without `cgroup.kill`).
-const KILL_ROUNDS_MAX: u32 = 100;
+/// Rounds of SIGKILL against a group that forks while it is killed (hosts without `cgroup.kill`), one pause of
+/// [`FREEZE_PAUSE`] each: on a busy machine a killed process needs its turn to die.
+const KILL_ROUNDS_MAX: u32 = 5000;
 
 /// How long a freeze may take, in steps of [`FREEZE_PAUSE`].
 const FREEZE_ATTEMPTS_MAX: u32 = 2000;
@@ -154,7 +155,9 @@ impl Cgroup {
         let mut pids = Vec::new();
         files::walk(&directory, &mut |dir| {
             let text = files::read(&dir.join("cgroup.procs"))?;
-            pids.extend(text.lines().filter_map(|line| line.trim().parse::<i32>().ok()));
+            pids.extend(
+                text.lines().filter_map(|line| line.trim().parse::<i32>().ok().filter(|pid| *pid > 0)),
+            );
             Ok(())
         })?;
         Ok(pids)
