@@ -106,6 +106,22 @@ fn the_cache_follows_content() {
 }
 
 #[test]
+fn steps_that_read_alike_are_told_apart() {
+    let Some(world) = world() else { return };
+    world.base();
+    let context = world.context(&[("a", "1"), ("b", "2")]);
+    for (one, two) in [
+        ("ENV A=\"b C=d\"\nRUN echo $A-$C", "ENV A=b C=d\nRUN echo $A-$C"),
+        ("COPY [\"a\", \"/b c/\"]\nRUN ls /", "COPY [\"a\", \"/b\", \"c/\"]\nRUN ls /"),
+        ("SHELL [\"/bin/sh\", \"-c\"]\nRUN echo $0", "SHELL [\"/bin/sh\", \"-ec\"]\nRUN echo $0"),
+    ] {
+        let build = |text: &str| world.build(&request(&context, &format!("FROM base\n{text}")));
+        build(one).unwrap();
+        assert_eq!(build(two).map_or(0, |built| built.hits()), 0, "{two}");
+    }
+}
+
+#[test]
 fn collected_layers_are_misses() {
     let Some(world) = world() else { return };
     world.base();

@@ -440,3 +440,30 @@ fn the_example_loads() {
     .unwrap();
     assert!(loaded.services.iter().any(|service| service.route.is_some() && service.build.is_some()));
 }
+
+#[test]
+fn mutated_files_never_panic() {
+    let seed = "name: x\nx-a: &a {image: 'i', tty: true}\nservices:\n  s:\n    <<: *a\n    command: \"echo ${A:-${B}} $$\"\n    ports: [\"1-2:3-4/udp\", {target: 80}]\n    volumes: [./a:/b:ro, d:/e]\n    tmpfs: /run:size=1m\n    env_file: web.env\n    stop_grace_period: 1m30s\n    cpus: 0.5\nvolumes: {d: }\n";
+    let pieces: Vec<char> = "\n\t :-[]{}'\"$#&*!|>,0aé~".chars().collect();
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    // xorshift64: the same texts on every run.
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize
+    };
+    for _ in 0..5_000 {
+        let mut text: Vec<char> = seed.chars().collect();
+        for _ in 0..=random() % 5 {
+            let (at, piece) = (random() % text.len(), pieces[random() % pieces.len()]);
+            match random() % 4 {
+                0 => text[at] = piece,
+                1 => text.insert(at, piece),
+                2 if text.len() > 2 => drop(text.remove(at)),
+                _ => text.truncate(at.max(2)),
+            }
+        }
+        let _ = try_load(&text.into_iter().collect::<String>(), &[]);
+    }
+}

@@ -7,6 +7,8 @@ pub(crate) mod expand;
 mod expand_tests;
 pub(crate) mod flags;
 pub(crate) mod healthcheck;
+#[cfg(test)]
+mod hostile_tests;
 pub(crate) mod instruction;
 pub(crate) mod parse;
 #[cfg(test)]

@@ -17,7 +17,9 @@ pub(crate) fn run(
     let mut next = state.clone();
     let text = apply(run, &mut next, at, instruction)?;
     // An ARG's value counts where it is used, not where it is declared.
-    let key = state.step_key(&[&text]).finalize();
+    // The whole configuration is in the key, since the text alone is ambiguous: `a="b c=d"` and `a=b c=d`.
+    let config = serde_json::to_string(&next.config.config).unwrap_or_default();
+    let key = state.step_key(&[&text, &config]).finalize();
     run.cached(&mut next, &key, &text, |_, _| Ok(None))?;
     *state = next;
     Ok(())

@@ -46,7 +46,8 @@ pub(crate) fn run(
     };
     let tree = image_tree.as_ref().unwrap_or(run.context);
     let (job, created_by) = prepare(run, state, at, copy, tree)?;
-    let mut hasher = state.step_key(&[&created_by]);
+    let count = job.sources.len().to_string();
+    let mut hasher = state.step_key(&[&created_by, &job.destination, &count]);
     for source in &job.sources {
         tree.hash(source, &mut hasher)?;
         run.check_cancel()?;

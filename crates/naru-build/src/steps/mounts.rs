@@ -25,9 +25,9 @@ const PRIVATE_MAX: usize = 64;
 
 /// Mounts that are ready; the caches stay locked until this is dropped.
 #[derive(Default)]
-#[allow(dead_code)] // `locks` is held, never read
 pub(crate) struct Prepared {
     pub(crate) mounts: Vec<StepMount>,
+    #[allow(dead_code)] // held, never read
     locks: Vec<File>,
 }
 
