@@ -35,6 +35,7 @@ mod service_run;
 mod service_volumes;
 #[cfg(test)]
 mod tests;
+mod top_level;
 mod words;
 mod yaml;
 
