@@ -1,8 +1,9 @@
 //! A node of the file together with where it is, and the kinds of value it may be read as.
 
-use crate::error::{ComposeError, Result, nearest};
+use crate::error::{ComposeError, Result};
 use crate::yaml::{Entry, Node, Value};
 use naru_types::quantity::{parse_bytes, parse_duration};
+use naru_types::suggest::nearest;
 
 /// A key that the format has and naru doesn't honour, and what to do instead.
 pub(crate) type Refused = (&'static str, &'static str);

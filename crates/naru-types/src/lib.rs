@@ -27,6 +27,7 @@ pub mod quantity;
 pub mod reference;
 pub mod signal;
 pub mod spec;
+pub mod suggest;
 pub mod time;
 
 pub use digest::Digest;

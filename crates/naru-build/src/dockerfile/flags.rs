@@ -1,6 +1,7 @@
 //! `--name=value` words between an instruction and its arguments.
 
-use crate::error::{Position, Result, nearest};
+use crate::error::{Position, Result};
+use naru_types::suggest::nearest;
 
 /// The flags of one instruction, in the order given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +83,7 @@ fn word_end(word: &str) -> usize {
 
 fn unknown(at: &Position, name: &str, allowed: &[&str]) -> crate::error::BuildError {
     let message = format!("unknown flag: --{name}");
-    match nearest(name, allowed) {
+    match nearest(name, allowed.iter().copied()) {
         Some(meant) => at.hinted(message, format!("did you mean --{meant}?")),
         None if allowed.is_empty() => at.hinted(message, "this instruction has no flags"),
         None => at.hinted(message, format!("known: --{}", allowed.join(", --"))),

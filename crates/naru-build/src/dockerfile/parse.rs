@@ -6,9 +6,10 @@ use crate::dockerfile::instruction::{Arg, Command, Dockerfile, Instruction, Stag
 use crate::dockerfile::source::{self, LogicalLine};
 use crate::dockerfile::words::{self, PairsError};
 use crate::dockerfile::{copy, healthcheck, run};
-use crate::error::{BuildError, Position, Result, nearest};
+use crate::error::{BuildError, Position, Result};
 use naru_types::signal::Signal;
 use naru_types::spec::Proto;
+use naru_types::suggest::nearest;
 
 const KEYWORDS: [&str; 18] = [
     "ADD",
@@ -146,7 +147,7 @@ fn parse_instruction(line: &LogicalLine, keyword: &str, rest: &str, escape: char
     let upper = keyword.to_ascii_uppercase();
     if !KEYWORDS.contains(&upper.as_str()) {
         let message = format!("unknown instruction: {keyword}");
-        return Err(match nearest(&upper, &KEYWORDS) {
+        return Err(match nearest(&upper, KEYWORDS) {
             Some(meant) => at.hinted(message, format!("did you mean {meant}?")),
             None => at.hinted(message, format!("the instructions are {}", KEYWORDS.join(", "))),
         });

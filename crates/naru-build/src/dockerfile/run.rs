@@ -5,9 +5,10 @@ use crate::dockerfile::instruction::{Command, Run, RunMount, RunMountKind, Shari
 use crate::dockerfile::parse::command;
 use crate::dockerfile::source::{LogicalLine, heredoc_start};
 use crate::dockerfile::words;
-use crate::error::{Position, Result, nearest};
+use crate::error::{Position, Result};
 use crate::runner::StepNetwork;
 use naru_types::quantity::parse_bytes;
+use naru_types::suggest::nearest;
 
 const REFUSED: [(&str, &str); 2] = [
     (
@@ -165,7 +166,7 @@ fn mount_keys(at: &Position, text: &str) -> Result<MountKeys> {
             "required" | "env" if text.contains("type=secret") || text.contains("type=ssh") => {}
             unknown => {
                 let message = format!("unexpected key {unknown:?} in --mount");
-                return Err(match nearest(unknown, &KEYS) {
+                return Err(match nearest(unknown, KEYS) {
                     Some(meant) => at.hinted(message, format!("did you mean {meant}?")),
                     None => at.hinted(message, format!("known: {}", KEYS.join(", "))),
                 });
