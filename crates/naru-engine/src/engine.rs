@@ -27,6 +27,7 @@ pub struct Engine {
     pub(crate) events: Events,
     pub(crate) table: Mutex<Table>,
     closing: watch::Sender<bool>,
+    pub(crate) steps: crate::step::Steps,
     /// Held while the engine lives: two engines over one root would ruin each other.
     _lock: std::fs::File,
 }
@@ -65,6 +66,7 @@ impl Engine {
             events: Events::new(),
             table: Mutex::new(parts.table),
             closing: watch::channel(false).0,
+            steps: crate::step::Steps::default(),
             _lock: parts.lock,
         })
     }

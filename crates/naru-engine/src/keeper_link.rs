@@ -112,6 +112,9 @@ impl Engine {
                 self.exec_ended(&id, &exec_id, i64::from(exit.status.docker_code()));
             }
             Event::Exited { target: Target { id, exec_id: None }, exit } => {
+                if self.steps.ended(&id, ended(exit.clone())) {
+                    return;
+                }
                 if self.by_id(&id).is_none() {
                     self.forget_stray(id);
                     return;
@@ -206,12 +209,13 @@ impl Engine {
         };
         let held = held.or_else(|| orphan(container, run.pid).map(Arc::new));
         let adopted = held.as_ref().is_some_and(|held| {
+            let spec = container.cell().spec.clone();
             let request = AdoptRequest {
                 id: container.id.clone(),
                 pid: run.pid,
                 started_at: run.started_at,
                 bundle: container.paths.bundle.clone(),
-                stdio: stdio_of(&container.cell().spec),
+                stdio: stdio_of(&spec),
                 log: log_of(container),
                 paused: matches!(state, crate::machine::State::Paused { .. }),
             };

@@ -60,13 +60,14 @@ fn try_launch(engine: &Arc<Engine>, container: &Arc<Container>) -> std::result::
         (cell.state.clone(), cell.facts.clone())
     };
     engine.db.save_state(&container.id, &state, &facts).map_err(Error::from)?;
+    let spec = container.cell().spec.clone();
     let request = StartRequest {
         id: container.id.clone(),
         bundle: paths.bundle.clone(),
         rootfs: Rootfs::Overlay { lower: paths.lower.clone(), upper: paths.upper(), work: paths.work() },
-        stdio: stdio_of(&container.cell().spec),
+        stdio: stdio_of(&spec),
         log: log_of(container),
-        init: container.cell().spec.init,
+        init: spec.init,
     };
     let NetworkSetup { netns, .. } = network;
     keeper.start(request, netns.as_ref().map(AsFd::as_fd)).map_err(|error| match error {

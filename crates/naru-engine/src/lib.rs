@@ -48,6 +48,7 @@ mod requests;
 mod rootview;
 mod stats;
 mod stats_view;
+mod step;
 mod teardown;
 mod update;
 mod validate;
@@ -59,6 +60,7 @@ pub use engine::Engine;
 pub use options::*;
 pub use requests::WaitHandle;
 pub use stats_view::*;
+pub use step::StepProcess;
 pub use view::*;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -60,7 +60,7 @@ impl Engine {
                 let cell = container.cell();
                 cell.state.run().is_some() || matches!(cell.state, State::Starting(_) | State::Settling { .. })
             });
-            if busy {
+            if busy || engine.steps.any() {
                 return Ok(());
             }
             // Refused while something runs that we do not know of: then the networks stay as well.
@@ -182,7 +182,7 @@ fn prepare(config: EngineConfig) -> Result<Prepared> {
 }
 
 fn lock_root(root: &Path) -> Result<std::fs::File> {
-    let path = root.join("lock");
+    let path = root.join("engine.lock");
     let failed = |error: std::io::Error| Error::internal(format!("cannot lock {}: {error}", path.display())).with_source(error);
     let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
