@@ -12,12 +12,8 @@ use std::net::Ipv4Addr;
 pub(crate) enum NetError {
     #[error("{step} {subject}")]
     Step { step: &'static str, subject: String, source: io::Error },
-    #[error("{step} {subject}: the kernel's answer is malformed")]
-    Malformed { step: &'static str, subject: String },
     #[error("the bridge port {device} did not start to forward within {timeout_ms} ms")]
     PortNotForwarding { device: String, timeout_ms: u64 },
-    #[error("a network thread panicked")]
-    Poisoned,
 }
 
 /// Gives an `io::Error` the step that failed and its subject.
@@ -35,14 +31,18 @@ impl From<NetError> for Error {
     fn from(error: NetError) -> Self {
         let permission = match &error {
             NetError::Step { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
-            NetError::Malformed { .. } | NetError::PortNotForwarding { .. } | NetError::Poisoned => false,
+            NetError::PortNotForwarding { .. } => false,
         };
         let message = match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
         let plain = Error::internal(message).with_source(error);
-        if permission { plain.with_hint("networks need root with CAP_NET_ADMIN and CAP_SYS_ADMIN") } else { plain }
+        if permission {
+            plain.with_hint("networks need root with CAP_NET_ADMIN and CAP_SYS_ADMIN")
+        } else {
+            plain
+        }
     }
 }
 
@@ -62,11 +62,19 @@ pub(crate) fn pools_exhausted() -> Error {
 }
 
 pub(crate) fn no_address_left(subnet: impl ToString) -> Error {
-    Error::unavailable(format!("no available IPv4 addresses on this network's address pools: {}", subnet.to_string()))
+    Error::unavailable(format!(
+        "no available IPv4 addresses on this network's address pools: {}",
+        subnet.to_string()
+    ))
 }
 
 /// `host_ip:host_port:container_ip:container_port/proto`, as Docker names a binding.
-pub(crate) fn port_taken(host: (Ipv4Addr, u16), container: (Ipv4Addr, u16), proto: Proto, why: &str) -> Error {
+pub(crate) fn port_taken(
+    host: (Ipv4Addr, u16),
+    container: (Ipv4Addr, u16),
+    proto: Proto,
+    why: &str,
+) -> Error {
     Error::internal(format!(
         "failed to bind host port for {}:{}:{}:{}/{}: {why}",
         host.0,

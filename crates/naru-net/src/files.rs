@@ -35,7 +35,9 @@ impl ResolvConf {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
                 // A scope (`fe80::1%eth0`) has no meaning in another namespace.
-                Some("nameserver") => parsed.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
+                Some("nameserver") => {
+                    parsed.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()))
+                }
                 // The last search or domain line wins (resolv.conf(5)).
                 Some("search" | "domain") => parsed.search = words.map(str::to_owned).collect(),
                 Some("options") => parsed.options.extend(words.map(str::to_owned)),
@@ -96,8 +98,11 @@ pub fn hosts(
         let (name, addr) = extra_host(line, host_gateway)?;
         let _ = writeln!(text, "{addr}\t{name}");
     }
-    let names =
-        if domainname.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domainname} {hostname}") };
+    let names = if domainname.is_empty() {
+        hostname.to_owned()
+    } else {
+        format!("{hostname}.{domainname} {hostname}")
+    };
     for addr in own {
         let _ = writeln!(text, "{addr}\t{names}");
     }
@@ -110,7 +115,8 @@ pub fn hostname(hostname: &str) -> String {
 }
 
 fn extra_host(line: &str, host_gateway: Option<Ipv4Addr>) -> Result<(&str, IpAddr)> {
-    let invalid = || Error::invalid(format!("bad format for add-host: {line:?}")).with_hint("write it as name:address");
+    let invalid =
+        || Error::invalid(format!("bad format for add-host: {line:?}")).with_hint("write it as name:address");
     let (name, addr) = line.split_once(['=', ':']).ok_or_else(invalid)?;
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
     if name.is_empty() || name.contains(bad) {
@@ -118,14 +124,14 @@ fn extra_host(line: &str, host_gateway: Option<Ipv4Addr>) -> Result<(&str, IpAdd
     }
     if addr == "host-gateway" {
         let gateway = host_gateway.ok_or_else(|| {
-            Error::invalid("unable to derive the IP value for host-gateway").with_hint("attach the container to a bridge network")
+            Error::invalid("unable to derive the IP value for host-gateway")
+                .with_hint("attach the container to a bridge network")
         })?;
         return Ok((name, gateway.into()));
     }
     let unwrapped = addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(addr);
-    let parsed = unwrapped
-        .parse()
-        .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {addr:?}")))?;
+    let parsed =
+        unwrapped.parse().map_err(|_| Error::invalid(format!("invalid IP address in add-host: {addr:?}")))?;
     Ok((name, parsed))
 }
 
@@ -139,13 +145,17 @@ mod tests {
     fn resolv_conf_of_both_kinds() {
         let body = |text: String| text.lines().skip(1).collect::<Vec<_>>().join("|");
         let none = DnsOptions::default();
-        assert_eq!(body(resolv_conf(HOST, false, &none)), "nameserver 10.0.0.2|search corp.example|options edns0");
+        assert_eq!(
+            body(resolv_conf(HOST, false, &none)),
+            "nameserver 10.0.0.2|search corp.example|options edns0"
+        );
         assert_eq!(
             body(resolv_conf(HOST, true, &none)),
             "nameserver 127.0.0.11|search corp.example|options edns0 ndots:0"
         );
         assert_eq!(body(resolv_conf("", false, &none)), "nameserver 8.8.8.8|nameserver 8.8.4.4");
-        let (servers, search, options) = (["1.1.1.1".parse().unwrap()], [".".to_owned()], ["ndots:2".to_owned()]);
+        let (servers, search, options) =
+            (["1.1.1.1".parse().unwrap()], [".".to_owned()], ["ndots:2".to_owned()]);
         let given = DnsOptions { servers: &servers, search: &search, options: &options };
         assert_eq!(body(resolv_conf(HOST, false, &given)), "nameserver 1.1.1.1|options ndots:2");
         assert_eq!(body(resolv_conf(HOST, true, &given)), "nameserver 127.0.0.11|options ndots:2");

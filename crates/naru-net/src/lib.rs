@@ -22,14 +22,21 @@
 //! tables and by seeded garbage.
 
 pub mod cidr;
+mod devices;
+mod dns;
 mod error;
 pub mod files;
+mod firewall;
+mod ipam;
 pub mod model;
 mod networks;
+mod ports;
+mod reconcile;
+mod state;
 
 pub use cidr::Ipv4Net;
 pub use model::{
-    AttachRequest, Attachment, Endpoint, EndpointRequest, Mac, NetConfig, Network, NetworkRequest, PublishedPort,
-    Wanted, WantedContainer,
+    AttachRequest, Attachment, Endpoint, EndpointRequest, Mac, NetConfig, Network, NetworkRequest,
+    PublishedPort, Wanted, WantedContainer,
 };
 pub use networks::Networks;

@@ -227,7 +227,14 @@ mod tests {
     fn macs() {
         assert_eq!(Mac::for_address(Ipv4Addr::new(172, 17, 0, 2)).to_string(), "02:42:ac:11:00:02");
         assert_eq!(Mac::parse("02-42-AC-11-00-02").unwrap(), Mac::parse("02:42:ac:11:00:02").unwrap());
-        for bad in ["", "02:42", "01:00:00:00:00:00", "02:42:ac:11:00:02:03", "2:42:ac:11:00:002", "xx:42:ac:11:00:02"] {
+        for bad in [
+            "",
+            "02:42",
+            "01:00:00:00:00:00",
+            "02:42:ac:11:00:02:03",
+            "2:42:ac:11:00:002",
+            "xx:42:ac:11:00:02",
+        ] {
             assert!(Mac::parse(bad).is_err(), "{bad}");
         }
     }

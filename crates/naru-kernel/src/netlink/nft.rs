@@ -126,6 +126,9 @@ pub enum Meta {
     Iifname = 6,
     Oifname = 7,
     L4proto = 16,
+    /// The kind of device (`bridge`, `veth`); a device without one, as a physical card, ends the rule.
+    Iifkind = 26,
+    Oifkind = 27,
 }
 
 /// A transaction being written.

@@ -182,6 +182,12 @@ impl RouteSocket {
         self.socket.request(Message::new(RTM_NEWLINK, 0, &link_header(AF_UNSPEC, index, IFF_UP, IFF_UP)))
     }
 
+    /// Makes a device a port of a bridge.
+    pub fn set_master(&mut self, index: u32, bridge_index: u32) -> io::Result<()> {
+        let message = Message::new(RTM_SETLINK, 0, &link_header(AF_UNSPEC, index, 0, 0));
+        self.socket.request(message.attr_u32(IFLA_MASTER, bridge_index))
+    }
+
     /// Lets a bridge port send a frame back where it came from (needed for hairpin NAT under br_netfilter).
     pub fn set_hairpin(&mut self, index: u32, on: bool) -> io::Result<()> {
         let message = Message::new(RTM_SETLINK, 0, &link_header(AF_BRIDGE, index, 0, 0));

@@ -1,0 +1,245 @@
+//! What is known: networks with their addresses, containers with their endpoints and ports. No kernel here.
+
+use crate::cidr::Ipv4Net;
+use crate::error;
+use crate::firewall::Target;
+use crate::ipam::{self, Ipam};
+use crate::model::{AttachRequest, Endpoint, EndpointRequest, Mac, Network, NetworkRequest, PublishedPort};
+use crate::ports::{self, PortLease};
+use naru_types::id::hex;
+use naru_types::{ContainerId, Error, NetworkId, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Most endpoints of one container.
+const ENDPOINTS_MAX: usize = 64;
+/// Bounds of an MTU: the least IPv4 allows, and what fits an IPv4 packet.
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) networks: BTreeMap<NetworkId, Slot>,
+    pub(crate) containers: HashMap<ContainerId, Attached>,
+    /// Forwarding was off before us.
+    pub(crate) guard: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) network: Network,
+    pub(crate) ipam: Ipam,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) leases: Vec<PortLease>,
+    /// What the firewall leads here.
+    pub(crate) published: Vec<Target>,
+    pub(crate) dns: Vec<IpAddr>,
+}
+
+impl Attached {
+    /// The endpoint that the default route and published ports use: the first with a way outwards.
+    pub(crate) fn primary(&self) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.gateway.is_some())
+    }
+
+    pub(crate) fn ports(&self) -> Vec<PublishedPort> {
+        self.leases.iter().map(|lease| lease.port).collect()
+    }
+
+    /// What the firewall should lead here.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let primary = self.primary().map(|endpoint| endpoint.ipv4);
+        primary.into_iter().flat_map(|addr| self.leases.iter().map(move |lease| (lease.port, addr))).collect()
+    }
+}
+
+impl State {
+    pub(crate) fn insert(&mut self, network: Network) {
+        let ipam = Ipam::new(&network);
+        self.networks.insert(network.id.clone(), Slot { network, ipam });
+    }
+
+    pub(crate) fn devices(&self) -> Vec<String> {
+        self.networks.values().map(|slot| slot.network.device.clone()).collect()
+    }
+
+    pub(crate) fn slot(&mut self, id: &NetworkId) -> Result<&mut Slot> {
+        self.networks.get_mut(id).ok_or_else(|| Error::not_found(format!("network {id} not found")))
+    }
+
+    /// Everything published, for a rebuild.
+    pub(crate) fn all_targets(&self) -> Vec<Target> {
+        self.containers.values().flat_map(|attached| attached.published.iter().copied()).collect()
+    }
+
+    /// Gives the endpoint an address and names; nothing is made yet.
+    pub(crate) fn plan_endpoint(&mut self, request: &EndpointRequest, index: usize) -> Result<Endpoint> {
+        let endpoint_id = naru_kernel::random::bytes::<32>()
+            .map(|bytes| hex(&bytes))
+            .map_err(|error| Error::internal("cannot draw an endpoint id").with_source(error))?;
+        let slot = self.slot(&request.network)?;
+        let ipv4 = slot.ipam.allocate(request.ipv4)?;
+        Ok(Endpoint {
+            network: slot.network.id.clone(),
+            host_device: format!("nv{}", &endpoint_id[..12]),
+            endpoint_id,
+            interface: format!("eth{index}"),
+            mac: request.mac.unwrap_or_else(|| Mac::for_address(ipv4)),
+            ipv4,
+            prefix_len: slot.network.subnet.prefix_len(),
+            gateway: (!slot.network.internal).then_some(slot.network.gateway),
+            names: request.names.clone(),
+            links: request.links.clone(),
+        })
+    }
+
+    /// Addresses and ports for a whole container, or none of them.
+    pub(crate) fn plan(&mut self, request: &AttachRequest) -> Result<Attached> {
+        if request.endpoints.len() > ENDPOINTS_MAX {
+            return Err(Error::invalid(format!("a container may be on at most {ENDPOINTS_MAX} networks")));
+        }
+        let mut attached = Attached { dns: request.dns.clone(), ..Attached::default() };
+        let outcome = self.plan_into(request, &mut attached);
+        match outcome {
+            Ok(()) => Ok(attached),
+            Err(error) => {
+                self.release(&attached);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the addresses back; the leases go when `attached` is dropped.
+    pub(crate) fn release(&mut self, attached: &Attached) {
+        for endpoint in &attached.endpoints {
+            if let Some(slot) = self.networks.get_mut(&endpoint.network) {
+                slot.ipam.release(endpoint.ipv4);
+            }
+        }
+    }
+
+    fn plan_into(&mut self, request: &AttachRequest, attached: &mut Attached) -> Result<()> {
+        for (index, endpoint) in request.endpoints.iter().enumerate() {
+            if attached.endpoints.iter().any(|other| other.network == endpoint.network) {
+                return Err(Error::invalid(format!("network {} is named twice", endpoint.network)));
+            }
+            attached.endpoints.push(self.plan_endpoint(endpoint, index)?);
+        }
+        // Without a way outwards nothing is published, as in Docker.
+        let Some(primary) = attached.primary().cloned() else { return Ok(()) };
+        let host_binding = self.slot(&primary.network)?.network.host_binding.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        for binding in &request.published {
+            let mine = attached.ports();
+            let held = |port: &PublishedPort| {
+                let clash = |other: &PublishedPort| {
+                    other.container.proto == port.container.proto
+                        && other.host_port == port.host_port
+                        && (other.host_ip == port.host_ip
+                            || other.host_ip.is_unspecified()
+                            || port.host_ip.is_unspecified())
+                };
+                mine.iter().any(clash)
+                    || self
+                        .containers
+                        .values()
+                        .any(|other| other.leases.iter().any(|lease| clash(&lease.port)))
+            };
+            attached.leases.push(ports::reserve(binding, host_binding, primary.ipv4, &held)?);
+        }
+        Ok(())
+    }
+
+    /// The network that `request` describes, checked against the others and the host's `taken` subnets.
+    pub(crate) fn design(
+        &self,
+        request: &NetworkRequest,
+        id: &NetworkId,
+        taken: &[Ipv4Net],
+    ) -> Result<Network> {
+        if request.ipv6 {
+            return Err(error::ipv6_unsupported());
+        }
+        let mut all: Vec<Ipv4Net> = self.networks.values().map(|slot| slot.network.subnet).collect();
+        all.extend(taken);
+        let subnet = match request.subnet {
+            Some(subnet) if all.iter().any(|other| other.overlaps(subnet)) => {
+                return Err(error::pool_overlap());
+            }
+            Some(subnet) => subnet,
+            None if request.gateway.is_some() || request.ip_range.is_some() => {
+                return Err(Error::invalid(
+                    "invalid network config: a gateway or an ip range needs a subnet",
+                ));
+            }
+            None => ipam::choose_subnet(&all)?,
+        };
+        let gateway = ipam::check_subnet(subnet, request.gateway, request.ip_range)?;
+        if let Some(stray) = request.reserved.iter().find(|addr| !subnet.contains(**addr)) {
+            return Err(Error::invalid(format!("no matching subnet for aux-address {stray}")));
+        }
+        let mut network = Network {
+            id: id.clone(),
+            name: request.name.clone(),
+            device: format!("br-{}", id.short()),
+            subnet,
+            gateway,
+            ip_range: request.ip_range,
+            reserved: request.reserved.clone(),
+            internal: request.internal,
+            is_default: false,
+            icc: true,
+            masquerade: true,
+            mtu: None,
+            host_binding: None,
+        };
+        for (key, value) in &request.options {
+            apply_option(&mut network, key, value)?;
+        }
+        if self.networks.values().any(|slot| slot.network.device == network.device) {
+            return Err(Error::conflict(format!(
+                "the bridge name {} is used by another network",
+                network.device
+            )));
+        }
+        Ok(network)
+    }
+}
+
+/// Docker's driver options of bridge networks.
+fn apply_option(network: &mut Network, key: &str, value: &str) -> Result<()> {
+    let invalid = || Error::invalid(format!("invalid value {value:?} for network option {key}"));
+    let boolean = || match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(invalid()),
+    };
+    match key {
+        "com.docker.network.bridge.name" => {
+            let fits = (1..=15).contains(&value.len())
+                && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && value != "."
+                && value != "..";
+            value.clone_into(&mut network.device);
+            return fits.then_some(()).ok_or_else(invalid);
+        }
+        "com.docker.network.bridge.enable_icc" => network.icc = boolean()?,
+        "com.docker.network.bridge.enable_ip_masquerade" => network.masquerade = boolean()?,
+        "com.docker.network.bridge.default_bridge" => network.is_default = boolean()?,
+        "com.docker.network.bridge.host_binding_ipv4" => {
+            network.host_binding = Some(value.parse().map_err(|_| invalid())?);
+        }
+        "com.docker.network.driver.mtu" | "com.docker.network.mtu" => {
+            let mtu = value.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu)).ok_or_else(invalid)?;
+            network.mtu = Some(mtu);
+        }
+        _ => {
+            return Err(Error::not_implemented(format!("network option {key} is not supported")).with_hint(
+                "supported: com.docker.network.bridge.{name,enable_icc,enable_ip_masquerade,host_binding_ipv4} and com.docker.network.driver.mtu",
+            ));
+        }
+    }
+    Ok(())
+}
