@@ -50,8 +50,12 @@ impl Socket {
     }
 
     fn open(protocol: Option<Protocol>, groups: u32) -> io::Result<Self> {
-        let fd =
-            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        let fd = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         // Needs CAP_NET_ADMIN over the initial user namespace; without it batches are limited to the default size.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, RECEIVE_BUFFER_BYTES);
@@ -78,7 +82,9 @@ impl Socket {
         let mut outcome = Ok(());
         while waiting > 0 {
             self.receive(RecvFlags::empty(), |reply| {
-                if reply.kind == NLMSG_ERROR && reply.sequence.wrapping_sub(first) <= self.sequence.wrapping_sub(first) {
+                if reply.kind == NLMSG_ERROR
+                    && reply.sequence.wrapping_sub(first) <= self.sequence.wrapping_sub(first)
+                {
                     waiting -= 1;
                     if let Err(errno) = reply.errno() {
                         outcome = std::mem::replace(&mut outcome, Ok(())).and(Err(errno));
@@ -112,7 +118,11 @@ impl Socket {
     }
 
     /// Asks for all objects and collects what `read` makes of each (kind, payload).
-    pub fn dump<T>(&mut self, request: &Message, read: impl Fn(u16, &[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+    pub fn dump<T>(
+        &mut self,
+        request: &Message,
+        read: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         for _ in 0..DUMP_TRIES_MAX {
             if let Some(all) = self.dump_once(request.clone(), &read)? {
                 return Ok(all);
@@ -121,7 +131,11 @@ impl Socket {
         Err(Errno::INTR.into())
     }
 
-    fn dump_once<T>(&mut self, request: Message, read: impl Fn(u16, &[u8]) -> Option<T>) -> io::Result<Option<Vec<T>>> {
+    fn dump_once<T>(
+        &mut self,
+        request: Message,
+        read: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> io::Result<Option<Vec<T>>> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         self.send(&request.finish(NLM_F_REQUEST | NLM_F_DUMP, sequence))?;

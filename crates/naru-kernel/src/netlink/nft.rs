@@ -94,26 +94,63 @@ pub struct Element {
 #[derive(Clone, Debug)]
 pub enum Expr<'a> {
     /// `meta <key>` into a register.
-    Meta { key: Meta, into: u32 },
+    Meta {
+        key: Meta,
+        into: u32,
+    },
     /// Bytes of the network header.
-    Network { offset: u32, len: u32, into: u32 },
+    Network {
+        offset: u32,
+        len: u32,
+        into: u32,
+    },
     /// Bytes of the transport header.
-    Transport { offset: u32, len: u32, into: u32 },
+    Transport {
+        offset: u32,
+        len: u32,
+        into: u32,
+    },
     /// `ct state` as a bit mask.
-    CtState { into: u32 },
+    CtState {
+        into: u32,
+    },
     /// `ct status` as a bit mask.
-    CtStatus { into: u32 },
+    CtStatus {
+        into: u32,
+    },
     /// `fib daddr type`.
-    FibDaddrType { into: u32 },
+    FibDaddrType {
+        into: u32,
+    },
     /// Register := register & mask.
-    And { register: u32, mask: &'a [u8] },
-    Equal { register: u32, value: &'a [u8] },
-    NotEqual { register: u32, value: &'a [u8] },
+    And {
+        register: u32,
+        mask: &'a [u8],
+    },
+    Equal {
+        register: u32,
+        value: &'a [u8],
+    },
+    NotEqual {
+        register: u32,
+        value: &'a [u8],
+    },
     /// Matches when the key is in the set (`inverted`: is not).
-    InSet { register: u32, set: &'a str, inverted: bool },
+    InSet {
+        register: u32,
+        set: &'a str,
+        inverted: bool,
+    },
     /// Looks the key up in a map; no match ends the rule.
-    Map { register: u32, map: &'a str, into: u32 },
-    Dnat { addr: u32, port: u32 },
+    Map {
+        register: u32,
+        map: &'a str,
+        into: u32,
+    },
+    Dnat {
+        addr: u32,
+        port: u32,
+    },
     Masquerade,
     Accept,
     Drop,
@@ -178,10 +215,12 @@ impl Batch {
         if !set.data.is_empty() {
             message = message.attr_be32(6, concat_type(set.data)).attr_be32(7, concat_bytes(set.data));
         }
-        if set.key.len() > 1 {
+        if set.ranges && set.key.len() > 1 {
             message = message.nest(9, |desc| {
                 desc.nest(2, |concat| {
-                    set.key.iter().fold(concat, |all, field| all.nest(LIST_ELEM, |one| one.attr_be32(1, field.bytes())))
+                    set.key
+                        .iter()
+                        .fold(concat, |all, field| all.nest(LIST_ELEM, |one| one.attr_be32(1, field.bytes())))
                 })
             });
         }
@@ -200,10 +239,12 @@ impl Batch {
     /// Appends a rule.
     pub fn rule(&mut self, table: &str, chain: &str, expressions: &[Expr<'_>]) {
         self.messages.push(
-            message(NEWRULE, NLM_F_CREATE | NLM_F_APPEND)
-                .attr_str(1, table)
-                .attr_str(2, chain)
-                .nest(4, |list| expressions.iter().fold(list, |all, expr| all.nest(LIST_ELEM, |one| encode(one, expr)))),
+            message(NEWRULE, NLM_F_CREATE | NLM_F_APPEND).attr_str(1, table).attr_str(2, chain).nest(
+                4,
+                |list| {
+                    expressions.iter().fold(list, |all, expr| all.nest(LIST_ELEM, |one| encode(one, expr)))
+                },
+            ),
         );
     }
 
@@ -353,7 +394,8 @@ fn encode_element(message: Message, element: &Element) -> Message {
 }
 
 fn encode(message: Message, expr: &Expr<'_>) -> Message {
-    let named = |name: &str, fill: &dyn Fn(Message) -> Message| message.clone().attr_str(1, name).nest(2, fill);
+    let named =
+        |name: &str, fill: &dyn Fn(Message) -> Message| message.clone().attr_str(1, name).nest(2, fill);
     let verdict = |code: i32, chain: Option<&str>| {
         named("immediate", &|data| {
             data.attr_be32(1, 0).nest(2, |nest| {
@@ -368,7 +410,9 @@ fn encode(message: Message, expr: &Expr<'_>) -> Message {
         })
     };
     let payload = |base: u32, offset: u32, len: u32, into: u32| {
-        named("payload", &|data| data.attr_be32(1, into).attr_be32(2, base).attr_be32(3, offset).attr_be32(4, len))
+        named("payload", &|data| {
+            data.attr_be32(1, into).attr_be32(2, base).attr_be32(3, offset).attr_be32(4, len)
+        })
     };
     let compare = |operation: u32, register: u32, value: &[u8]| {
         named("cmp", &|data| {

@@ -105,12 +105,14 @@ impl RouteSocket {
 
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
         let request = Message::new(RTM_GETLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0));
-        self.socket.dump(&request, |kind, payload| (kind == RTM_NEWLINK).then(|| read_link(payload)).flatten())
+        self.socket
+            .dump(&request, |kind, payload| (kind == RTM_NEWLINK).then(|| read_link(payload)).flatten())
     }
 
     /// The device of that name, if there is one.
     pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
-        let request = Message::new(RTM_GETLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0)).attr_str(IFLA_IFNAME, name);
+        let request =
+            Message::new(RTM_GETLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0)).attr_str(IFLA_IFNAME, name);
         match self.socket.get(request, |_, payload| read_link(payload)) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             other => other,
@@ -138,9 +140,10 @@ impl RouteSocket {
             Some(mtu) => message.attr_u32(IFLA_MTU, mtu),
             None => message,
         };
-        let message = Message::new(RTM_NEWLINK, NLM_F_CREATE_EXCL, &link_header(AF_UNSPEC, 0, IFF_UP, IFF_UP))
-            .attr_str(IFLA_IFNAME, veth.host_name)
-            .attr_u32(IFLA_MASTER, veth.bridge_index);
+        let message =
+            Message::new(RTM_NEWLINK, NLM_F_CREATE_EXCL, &link_header(AF_UNSPEC, 0, IFF_UP, IFF_UP))
+                .attr_str(IFLA_IFNAME, veth.host_name)
+                .attr_u32(IFLA_MASTER, veth.bridge_index);
         let message = mtu(message).nest(IFLA_LINKINFO, |info| {
             info.attr_str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |peer| {
@@ -157,18 +160,24 @@ impl RouteSocket {
     }
 
     /// A veth pair whose ends are both wherever `peer_netns` says and here, on no bridge (a plain cable).
-    pub fn create_cable(&mut self, name: &str, peer_name: &str, peer_netns: BorrowedFd<'_>) -> io::Result<()> {
-        let message = Message::new(RTM_NEWLINK, NLM_F_CREATE_EXCL, &link_header(AF_UNSPEC, 0, IFF_UP, IFF_UP))
-            .attr_str(IFLA_IFNAME, name)
-            .nest(IFLA_LINKINFO, |info| {
-                info.attr_str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
-                    data.nest(VETH_INFO_PEER, |peer| {
-                        peer.raw(&link_header(AF_UNSPEC, 0, 0, 0))
-                            .attr_str(IFLA_IFNAME, peer_name)
-                            .attr_u32(IFLA_NET_NS_FD, peer_netns.as_raw_fd() as u32)
+    pub fn create_cable(
+        &mut self,
+        name: &str,
+        peer_name: &str,
+        peer_netns: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let message =
+            Message::new(RTM_NEWLINK, NLM_F_CREATE_EXCL, &link_header(AF_UNSPEC, 0, IFF_UP, IFF_UP))
+                .attr_str(IFLA_IFNAME, name)
+                .nest(IFLA_LINKINFO, |info| {
+                    info.attr_str(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
+                        data.nest(VETH_INFO_PEER, |peer| {
+                            peer.raw(&link_header(AF_UNSPEC, 0, 0, 0))
+                                .attr_str(IFLA_IFNAME, peer_name)
+                                .attr_u32(IFLA_NET_NS_FD, peer_netns.as_raw_fd() as u32)
+                        })
                     })
-                })
-            });
+                });
         self.socket.request(message)
     }
 
@@ -196,7 +205,8 @@ impl RouteSocket {
 
     /// Deletes the device of that name; `false` when there is none.
     pub fn delete_link(&mut self, name: &str) -> io::Result<bool> {
-        let message = Message::new(RTM_DELLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0)).attr_str(IFLA_IFNAME, name);
+        let message =
+            Message::new(RTM_DELLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0)).attr_str(IFLA_IFNAME, name);
         match self.socket.request(message) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
             other => other.map(|()| true),
@@ -307,7 +317,8 @@ fn read_link(payload: &[u8]) -> Option<Link> {
     let (header, rest) = payload.split_first_chunk::<16>()?;
     let info = attribute(rest, IFLA_LINKINFO).unwrap_or_default();
     let string = |bytes: Option<&[u8]>| bytes.map(text).unwrap_or_default();
-    let port_state = attribute(info, IFLA_INFO_SLAVE_DATA).and_then(|data| attribute(data, IFLA_BRPORT_STATE));
+    let port_state =
+        attribute(info, IFLA_INFO_SLAVE_DATA).and_then(|data| attribute(data, IFLA_BRPORT_STATE));
     Some(Link {
         index: u32_ne(&header[4..])?,
         name: string(attribute(rest, IFLA_IFNAME)),
