@@ -39,7 +39,6 @@ mod dockerfile;
 mod error;
 mod execute;
 mod files;
-mod pattern;
 mod plan;
 mod scratch;
 mod state;

@@ -28,7 +28,8 @@ impl Endpoint {
     /// `-H`, else `$NARU_HOST`, else `$DOCKER_HOST`, else naru's own socket.
     pub fn choose(flag: Option<&str>) -> Self {
         let from_environment = || {
-            let variable = |name: &str| std::env::vars().find(|(key, value)| key == name && !value.is_empty());
+            let variable =
+                |name: &str| std::env::vars().find(|(key, value)| key == name && !value.is_empty());
             variable("NARU_HOST").or_else(|| variable("DOCKER_HOST")).map(|(_, value)| value)
         };
         match flag.map(str::to_owned).or_else(from_environment) {
@@ -47,8 +48,10 @@ impl Endpoint {
 
     fn check(&self) -> Result<()> {
         self.1.as_ref().map_or(Ok(()), |text| {
-            Err(Error::not_implemented(format!("cannot connect to {text}: only unix:// sockets are supported"))
-                .with_hint("write unix:///path/to/naru.sock"))
+            Err(Error::not_implemented(format!(
+                "cannot connect to {text}: only unix:// sockets are supported"
+            ))
+            .with_hint("write unix:///path/to/naru.sock"))
         })
     }
 }
@@ -159,7 +162,11 @@ impl Waiter {
 
 /// naru's own routes have a version of their own in their path.
 fn versioned(path: &str) -> String {
-    if path.starts_with("/naru/") || path == "/_ping" { path.to_owned() } else { format!("/v{API_VERSION}{path}") }
+    if path.starts_with("/naru/") || path == "/_ping" {
+        path.to_owned()
+    } else {
+        format!("/v{API_VERSION}{path}")
+    }
 }
 
 fn read_json(body: BodyReader) -> Result<Value> {
@@ -168,7 +175,8 @@ fn read_json(body: BodyReader) -> Result<Value> {
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes).map_err(|error| Error::internal("the daemon answered with broken JSON").with_source(error))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::internal("the daemon answered with broken JSON").with_source(error))
 }
 
 fn cut_off(error: std::io::Error) -> Error {
@@ -184,8 +192,10 @@ fn refusal(error: ClientError) -> Error {
 
 /// `?a=b&c=d` of what is given, or nothing.
 pub fn query(parameters: &[(&str, Option<&str>)]) -> String {
-    let given: Vec<String> =
-        parameters.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={}", encode(value)))).collect();
+    let given: Vec<String> = parameters
+        .iter()
+        .filter_map(|(key, value)| value.map(|value| format!("{key}={}", encode(value))))
+        .collect();
     if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
 }
 
@@ -219,7 +229,9 @@ pub fn filters(list: &[String]) -> Result<Option<String>> {
     if map.is_empty() {
         return Ok(None);
     }
-    serde_json::to_string(&map).map(Some).map_err(|error| Error::internal("cannot write the filters").with_source(error))
+    serde_json::to_string(&map)
+        .map(Some)
+        .map_err(|error| Error::internal("cannot write the filters").with_source(error))
 }
 
 /// A time, a unix time or a duration ago, as the API wants it: seconds with a fraction.
@@ -230,7 +242,8 @@ pub fn moment(text: &str) -> Result<String> {
     let at = match parse_duration(text) {
         Some(ago) => Timestamp(naru_kernel::clock::now().0 - ago),
         None => Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            Error::invalid(format!("invalid time {text:?}")).with_hint("write 42m for 42 minutes ago, or 2026-01-02T15:04:05Z")
+            Error::invalid(format!("invalid time {text:?}"))
+                .with_hint("write 42m for 42 minutes ago, or 2026-01-02T15:04:05Z")
         })?,
     };
     Ok(format!("{}.{:09}", at.secs(), at.subsec_nanos()))
@@ -240,9 +253,11 @@ pub fn moment(text: &str) -> Result<String> {
 pub fn scratch_file() -> Result<File> {
     let dir = std::env::temp_dir();
     let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(&dir, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
-        .map(File::from)
-        .map_err(|error| Error::internal(format!("cannot make a temporary file in {}", dir.display())).with_source(error))
+    rustix::fs::open(&dir, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).map(File::from).map_err(
+        |error| {
+            Error::internal(format!("cannot make a temporary file in {}", dir.display())).with_source(error)
+        },
+    )
 }
 
 /// The file from its start, as something to send.
@@ -261,7 +276,10 @@ mod tests {
         assert_eq!(query(&[("x", None)]), "");
         assert_eq!(escape("/web"), "web");
         assert_eq!(escape("../x"), "..%2Fx");
-        assert_eq!(filters(&["label=a=b".into(), "label=c".into()]).unwrap().unwrap(), r#"{"label":{"a=b":true,"c":true}}"#);
+        assert_eq!(
+            filters(&["label=a=b".into(), "label=c".into()]).unwrap().unwrap(),
+            r#"{"label":{"a=b":true,"c":true}}"#
+        );
         assert!(filters(&["nope".into()]).is_err());
         assert_eq!(moment("1700000000").unwrap(), "1700000000");
         assert_eq!(moment("2023-11-14T22:13:20Z").unwrap(), "1700000000.000000000");

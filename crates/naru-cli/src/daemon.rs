@@ -52,6 +52,7 @@ fn died(child: &mut std::process::Child, status: std::process::ExitStatus) -> Er
         let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
     }
     let said = said.trim();
-    let reason = if said.is_empty() { status.to_string() } else { said.trim_start_matches("error: ").to_owned() };
+    let reason =
+        if said.is_empty() { status.to_string() } else { said.trim_start_matches("error: ").to_owned() };
     Error::unavailable(format!("cannot start the naru daemon: {reason}"))
 }

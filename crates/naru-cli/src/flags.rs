@@ -3,7 +3,12 @@
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "naru", version, about = "Containers, builds, deploys and HTTPS on one Linux server", disable_help_subcommand = true)]
+#[command(
+    name = "naru",
+    version,
+    about = "Containers, builds, deploys and HTTPS on one Linux server",
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// Daemon socket to connect to, as unix:///path (default: $DOCKER_HOST, else naru's own)
     #[arg(short = 'H', long = "host", global = true, value_name = "SOCKET")]
@@ -650,15 +655,38 @@ pub enum NetworkCommand {
     Ls(ListFlags),
     /// Remove networks
     #[command(visible_alias = "remove")]
-    Rm { #[arg(required = true)] names: Vec<String> },
+    Rm {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Show networks in full
-    Inspect { #[arg(short, long)] format: Option<String>, #[arg(required = true)] names: Vec<String> },
+    Inspect {
+        #[arg(short, long)]
+        format: Option<String>,
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Connect a container to a network
-    Connect { #[arg(long)] alias: Vec<String>, #[arg(long)] ip: Option<String>, network: String, container: String },
+    Connect {
+        #[arg(long)]
+        alias: Vec<String>,
+        #[arg(long)]
+        ip: Option<String>,
+        network: String,
+        container: String,
+    },
     /// Disconnect a container from a network
-    Disconnect { #[arg(short, long)] force: bool, network: String, container: String },
+    Disconnect {
+        #[arg(short, long)]
+        force: bool,
+        network: String,
+        container: String,
+    },
     /// Remove networks that no container uses
-    Prune { #[arg(short, long)] force: bool },
+    Prune {
+        #[arg(short, long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -706,17 +734,40 @@ pub struct ListFlags {
 #[derive(Debug, Subcommand)]
 pub enum VolumeCommand {
     /// Create a volume
-    Create { #[arg(long)] label: Vec<String>, #[arg(short, long)] opt: Vec<String>, #[arg(short, long, default_value = "local")] driver: String, name: Option<String> },
+    Create {
+        #[arg(long)]
+        label: Vec<String>,
+        #[arg(short, long)]
+        opt: Vec<String>,
+        #[arg(short, long, default_value = "local")]
+        driver: String,
+        name: Option<String>,
+    },
     /// List volumes
     #[command(visible_alias = "list")]
     Ls(ListFlags),
     /// Remove volumes
     #[command(visible_alias = "remove")]
-    Rm { #[arg(short, long)] force: bool, #[arg(required = true)] names: Vec<String> },
+    Rm {
+        #[arg(short, long)]
+        force: bool,
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Show volumes in full
-    Inspect { #[arg(short, long)] format: Option<String>, #[arg(required = true)] names: Vec<String> },
+    Inspect {
+        #[arg(short, long)]
+        format: Option<String>,
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Remove anonymous volumes that no container uses
-    Prune { #[arg(short, long)] force: bool, #[arg(short, long)] all: bool },
+    Prune {
+        #[arg(short, long)]
+        force: bool,
+        #[arg(short, long)]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -30,8 +30,8 @@ mod tar;
 mod template;
 mod terminal;
 
-pub use client::{Endpoint, default_socket};
 use clap::Parser;
+pub use client::{Endpoint, default_socket};
 use std::ffi::OsString;
 use std::process::ExitCode;
 

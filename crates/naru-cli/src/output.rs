@@ -83,7 +83,8 @@ pub fn build_progress(response: impl Read, quiet: bool) -> Result<Option<String>
 
 fn messages(response: impl Read, mut show: impl FnMut(&Value)) -> Result<()> {
     for message in serde_json::Deserializer::from_reader(response).into_iter::<Value>() {
-        let message = message.map_err(|error| Error::internal("the daemon's answer broke off").with_source(error))?;
+        let message =
+            message.map_err(|error| Error::internal("the daemon's answer broke off").with_source(error))?;
         if let Some(error) = message.get("error").and_then(Value::as_str) {
             let (text, hint) = split_hint(error);
             let error = Error::new(naru_types::Kind::InvalidInput, text);

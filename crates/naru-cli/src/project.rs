@@ -20,7 +20,8 @@ pub fn is_here(file: Option<&str>) -> bool {
 
 fn find(file: Option<&str>) -> Result<PathBuf> {
     let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|error| Error::invalid(format!("cannot use {}", path.display())).with_source(error))
+        std::path::absolute(path)
+            .map_err(|error| Error::invalid(format!("cannot use {}", path.display())).with_source(error))
     };
     if let Some(file) = file {
         return absolute(Path::new(file));
@@ -28,7 +29,8 @@ fn find(file: Option<&str>) -> Result<PathBuf> {
     let here = FILES.iter().map(Path::new).find(|path| path.exists());
     match here {
         Some(path) => absolute(path),
-        None => Err(Error::not_found("no compose file here").with_hint("name one with -f FILE, or write compose.yaml")),
+        None => Err(Error::not_found("no compose file here")
+            .with_hint("name one with -f FILE, or write compose.yaml")),
     }
 }
 
@@ -57,7 +59,8 @@ pub fn service_names(project: &Project) -> String {
 /// The project's containers as `GET /containers/json` shows them, stopped ones too.
 pub fn containers(api: &Api, project: &str) -> Result<Vec<Value>> {
     let filter = json!({ "label": { format!("{LABEL_PROJECT}={project}"): true } }).to_string();
-    let list = api.get(&format!("/containers/json{}", query(&[("all", Some("1")), ("filters", Some(&filter))])))?;
+    let list =
+        api.get(&format!("/containers/json{}", query(&[("all", Some("1")), ("filters", Some(&filter))])))?;
     Ok(list.as_array().cloned().unwrap_or_default())
 }
 

@@ -67,7 +67,8 @@ fn fill_process(body: &mut Map<String, Value>, process: &ProcessFlags, attach: A
 }
 
 fn host_config(flags: &CreateFlags) -> Result<Map<String, Value>> {
-    let (process, network, storage, security) = (&flags.process, &flags.network, &flags.storage, &flags.security);
+    let (process, network, storage, security) =
+        (&flags.process, &flags.network, &flags.storage, &flags.security);
     let mut host = limits(&flags.limits)?;
     host.insert("AutoRemove".into(), json!(process.rm));
     host.insert("RestartPolicy".into(), restart_policy(&process.restart)?);
@@ -78,7 +79,10 @@ fn host_config(flags: &CreateFlags) -> Result<Map<String, Value>> {
     host.insert("DnsSearch".into(), json!(network.dns_search));
     host.insert("DnsOptions".into(), json!(network.dns_option));
     host.insert("ReadonlyRootfs".into(), json!(storage.read_only));
-    host.insert("Mounts".into(), Value::Array(storage.mount.iter().map(|text| mount(text)).collect::<Result<_>>()?));
+    host.insert(
+        "Mounts".into(),
+        Value::Array(storage.mount.iter().map(|text| mount(text)).collect::<Result<_>>()?),
+    );
     host.insert("Tmpfs".into(), json!(tmpfs(storage)));
     host.insert("Devices".into(), Value::Array(storage.device.iter().map(|text| device(text)).collect()));
     host.insert("Privileged".into(), json!(security.privileged));
@@ -118,7 +122,8 @@ fn limits(flags: &LimitFlags) -> Result<Map<String, Value>> {
     bytes("MemoryReservation", &flags.memory_reservation)?;
     bytes("ShmSize", &flags.shm_size)?;
     if let Some(cpus) = &flags.cpus {
-        let count: f64 = cpus.parse().map_err(|_| Error::invalid(format!("invalid number of CPUs: {cpus:?}")))?;
+        let count: f64 =
+            cpus.parse().map_err(|_| Error::invalid(format!("invalid number of CPUs: {cpus:?}")))?;
         host.insert("NanoCpus".into(), json!((count * 1e9).round() as i64));
     }
     if let Some(shares) = flags.cpu_shares {
@@ -134,7 +139,10 @@ fn limits(flags: &LimitFlags) -> Result<Map<String, Value>> {
     if let Some(score) = flags.oom_score_adj {
         host.insert("OomScoreAdj".into(), json!(score));
     }
-    host.insert("Ulimits".into(), Value::Array(flags.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_>>()?));
+    host.insert(
+        "Ulimits".into(),
+        Value::Array(flags.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_>>()?),
+    );
     Ok(host)
 }
 
@@ -160,7 +168,8 @@ pub fn environment(files: &[String], flags: &[String]) -> Result<Vec<String>> {
     for file in files {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Error::invalid(format!("cannot read env file {file}")).with_source(error))?;
-        let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines =
+            text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
         list.extend(lines.filter_map(resolved));
     }
     list.extend(flags.iter().filter_map(|item| resolved(item)));
@@ -180,7 +189,9 @@ fn restart_policy(text: &str) -> Result<Value> {
     let retries: i64 = if retries.is_empty() {
         0
     } else {
-        retries.parse().map_err(|_| Error::invalid(format!("invalid restart policy {text:?}: retries must be a number")))?
+        retries.parse().map_err(|_| {
+            Error::invalid(format!("invalid restart policy {text:?}: retries must be a number"))
+        })?
     };
     Ok(json!({ "Name": name, "MaximumRetryCount": retries }))
 }
@@ -208,7 +219,8 @@ pub fn ports(list: &[String]) -> Result<Map<String, Value>> {
 
 fn port_mappings(text: &str) -> Result<Vec<(String, String, String)>> {
     let invalid = |why: &str| {
-        Error::invalid(format!("invalid publish {text:?}: {why}")).with_hint("write [[address:]host:]container[/proto]")
+        Error::invalid(format!("invalid publish {text:?}: {why}"))
+            .with_hint("write [[address:]host:]container[/proto]")
     };
     let (rest, proto) = text.rsplit_once('/').unwrap_or((text, "tcp"));
     let (address, rest) = match rest.strip_prefix('[') {
@@ -225,7 +237,9 @@ fn port_mappings(text: &str) -> Result<Vec<(String, String, String)>> {
     let (host, container) = rest.rsplit_once(':').unwrap_or(("", rest));
     let containers = range(container).ok_or_else(|| invalid("container port must be 1 to 65535"))?;
     if host.is_empty() {
-        return Ok(containers.map(|port| (format!("{port}/{proto}"), address.clone(), String::new())).collect());
+        return Ok(containers
+            .map(|port| (format!("{port}/{proto}"), address.clone(), String::new()))
+            .collect());
     }
     let hosts = range(host).ok_or_else(|| invalid("host port must be 0 to 65535"))?;
     if containers.len() == 1 && hosts.len() > 1 {
@@ -234,7 +248,10 @@ fn port_mappings(text: &str) -> Result<Vec<(String, String, String)>> {
     if containers.len() != hosts.len() {
         return Err(invalid("the ranges have different lengths"));
     }
-    Ok(containers.zip(hosts).map(|(port, host)| (format!("{port}/{proto}"), address.clone(), host.to_string())).collect())
+    Ok(containers
+        .zip(hosts)
+        .map(|(port, host)| (format!("{port}/{proto}"), address.clone(), host.to_string()))
+        .collect())
 }
 
 fn range(text: &str) -> Option<std::ops::RangeInclusive<u16>> {
@@ -293,12 +310,14 @@ fn mount(text: &str) -> Result<Value> {
             "bind-propagation" => mount["BindOptions"]["Propagation"] = json!(value),
             "volume-nocopy" => mount["VolumeOptions"]["NoCopy"] = json!(flag()),
             "tmpfs-size" => {
-                let size = parse_bytes(value).ok_or_else(|| Error::invalid(format!("invalid mount {text:?}: tmpfs-size")))?;
+                let size = parse_bytes(value)
+                    .ok_or_else(|| Error::invalid(format!("invalid mount {text:?}: tmpfs-size")))?;
                 mount["TmpfsOptions"]["SizeBytes"] = json!(size);
             }
             "tmpfs-mode" => {
-                let mode = u32::from_str_radix(value, 8)
-                    .map_err(|_| Error::invalid(format!("invalid mount {text:?}: tmpfs-mode must be octal")))?;
+                let mode = u32::from_str_radix(value, 8).map_err(|_| {
+                    Error::invalid(format!("invalid mount {text:?}: tmpfs-mode must be octal"))
+                })?;
                 mount["TmpfsOptions"]["Mode"] = json!(mode);
             }
             _ => return Err(Error::invalid(format!("invalid mount {text:?}: unknown key {key:?}"))),
@@ -330,7 +349,8 @@ fn ulimit(text: &str) -> Result<Value> {
     let invalid = || Error::invalid(format!("invalid ulimit {text:?}")).with_hint("write name=soft[:hard]");
     let (name, limits) = text.split_once('=').ok_or_else(invalid)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let number = |text: &str| if text == "unlimited" { Ok(-1) } else { text.parse::<i64>().map_err(|_| invalid()) };
+    let number =
+        |text: &str| if text == "unlimited" { Ok(-1) } else { text.parse::<i64>().map_err(|_| invalid()) };
     Ok(json!({ "Name": name, "Soft": number(soft)?, "Hard": number(hard)? }))
 }
 
@@ -338,8 +358,9 @@ fn ulimit(text: &str) -> Result<Value> {
 fn security_options(list: &[String]) -> Result<Vec<String>> {
     let read = |option: &String| match option.split_once('=') {
         Some(("seccomp", path)) if path != "unconfined" && path != "builtin" && !path.starts_with('{') => {
-            let profile = std::fs::read_to_string(path)
-                .map_err(|error| Error::invalid(format!("cannot read seccomp profile {path}")).with_source(error))?;
+            let profile = std::fs::read_to_string(path).map_err(|error| {
+                Error::invalid(format!("cannot read seccomp profile {path}")).with_source(error)
+            })?;
             Ok(format!("seccomp={profile}"))
         }
         _ => Ok(option.clone()),
@@ -364,7 +385,8 @@ fn healthcheck(flags: &HealthFlags) -> Result<Option<Value>> {
     for (key, text) in durations {
         if let Some(text) = text {
             let nanos = parse_duration(text).ok_or_else(|| {
-                Error::invalid(format!("invalid duration {text:?}")).with_hint("durations look like 30s or 1m30s")
+                Error::invalid(format!("invalid duration {text:?}"))
+                    .with_hint("durations look like 30s or 1m30s")
             })?;
             check.insert(key.into(), json!(nanos));
         }

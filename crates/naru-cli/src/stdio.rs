@@ -31,7 +31,8 @@ pub struct Streams {
 
 /// Copies both ways until the container's output ends. The terminal is raw meanwhile and is put back on every path.
 pub fn pump(api: &Api, connection: Hijacked, streams: &Streams) -> Result<()> {
-    let broken = |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
+    let broken =
+        |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
     let _raw = (streams.tty && streams.stdin && std::io::stdin().is_terminal())
         .then(RawMode::enter)
         .transpose()
@@ -66,7 +67,8 @@ fn send_stdin(mut socket: UnixStream, tty: bool) {
             return;
         }
         let bytes = &buffer[..count];
-        let detached = [previous, bytes[0]] == DETACH_KEYS || bytes.windows(2).any(|pair| pair == DETACH_KEYS);
+        let detached =
+            [previous, bytes[0]] == DETACH_KEYS || bytes.windows(2).any(|pair| pair == DETACH_KEYS);
         if tty && detached {
             let _ = socket.shutdown(Shutdown::Both);
             return;
@@ -117,7 +119,8 @@ pub fn forward_signals(api: &Api, path: String) {
 
 /// Writes Docker's frames to standard output and error, raw bytes where there is a terminal.
 pub fn demultiplex(reader: &mut impl Read, raw: bool) -> Result<()> {
-    let broken = |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
+    let broken =
+        |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
     let mut buffer = vec![0; COPY_BYTES];
     if raw {
         let mut stdout = std::io::stdout();
@@ -177,7 +180,8 @@ pub fn demultiplex_lines(reader: &mut impl Read, raw: bool, mut line: impl FnMut
 
 /// Calls `sink` for each frame until the stream ends or `sink` says stop.
 fn frames(reader: &mut impl Read, mut sink: impl FnMut(u8, &[u8]) -> bool) -> Result<()> {
-    let broken = |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
+    let broken =
+        |error: std::io::Error| Error::internal("the connection to the daemon broke").with_source(error);
     let mut payload = Vec::new();
     loop {
         let mut header = [0; 8];

@@ -73,17 +73,33 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let text = render(&["A", "LONG HEAD"], &[vec!["x".into(), "y".into()], vec!["a-very-long-cell".into(), String::new()]]);
+        let text = render(
+            &["A", "LONG HEAD"],
+            &[vec!["x".into(), "y".into()], vec!["a-very-long-cell".into(), String::new()]],
+        );
         assert_eq!(text, "A                  LONG HEAD\nx                  y\na-very-long-cell   \n");
     }
 
     #[test]
     fn sizes_and_durations() {
-        for (bytes, expect) in [(0, "0B"), (999, "999B"), (2_140_160, "2.14MB"), (138_616_320, "139MB"), (1_500_000_000, "1.5GB")] {
+        for (bytes, expect) in [
+            (0, "0B"),
+            (999, "999B"),
+            (2_140_160, "2.14MB"),
+            (138_616_320, "139MB"),
+            (1_500_000_000, "1.5GB"),
+        ] {
             assert_eq!(human_size(bytes), expect);
         }
         assert_eq!(binary_size(64 << 20), "64MiB");
-        for (secs, expect) in [(0, "Less than a second"), (45, "45 seconds"), (61, "About a minute"), (300, "5 minutes"), (3700, "About an hour"), (200_000, "2 days")] {
+        for (secs, expect) in [
+            (0, "Less than a second"),
+            (45, "45 seconds"),
+            (61, "About a minute"),
+            (300, "5 minutes"),
+            (3700, "About an hour"),
+            (200_000, "2 days"),
+        ] {
             assert_eq!(human_duration(secs), expect);
         }
     }

@@ -72,7 +72,14 @@ impl<W: Write> Writer<W> {
         if rest == 0 { Ok(()) } else { self.out.write_all(&[0; BLOCK][rest..]) }
     }
 
-    fn header(&mut self, name: &[u8], metadata: &Metadata, kind: u8, size: u64, link: &[u8]) -> std::io::Result<()> {
+    fn header(
+        &mut self,
+        name: &[u8],
+        metadata: &Metadata,
+        kind: u8,
+        size: u64,
+        link: &[u8],
+    ) -> std::io::Result<()> {
         let mut pax = Vec::new();
         if name.len() > 100 {
             pax_record(&mut pax, "path", name);
@@ -107,13 +114,23 @@ fn pax_record(pax: &mut Vec<u8>, key: &str, value: &[u8]) {
     pax.push(b'\n');
 }
 
-fn ustar(name: &[u8], mode: u32, owner: (u32, u32), size: u64, mtime: i64, kind: u8, link: &[u8]) -> [u8; BLOCK] {
+fn ustar(
+    name: &[u8],
+    mode: u32,
+    owner: (u32, u32),
+    size: u64,
+    mtime: i64,
+    kind: u8,
+    link: &[u8],
+) -> [u8; BLOCK] {
     let mut block = [0u8; BLOCK];
     let put = |block: &mut [u8; BLOCK], at: usize, bytes: &[u8], len: usize| {
         let len = bytes.len().min(len);
         block[at..at + len].copy_from_slice(&bytes[..len]);
     };
-    let octal = |value: u64, width: usize| format!("{:0width$o}\0", value & ((1u64 << (3 * width)) - 1), width = width);
+    let octal = |value: u64, width: usize| {
+        format!("{:0width$o}\0", value & ((1u64 << (3 * width)) - 1), width = width)
+    };
     put(&mut block, 0, name, 100);
     put(&mut block, 100, octal(u64::from(mode), 7).as_bytes(), 8);
     put(&mut block, 108, octal(u64::from(owner.0), 7).as_bytes(), 8);
@@ -157,7 +174,11 @@ impl<R: Read> Reader<R> {
             self.left = 0;
             let mut block = [0u8; BLOCK];
             if let Err(error) = self.input.read_exact(&mut block) {
-                return if error.kind() == std::io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(broken(error)) };
+                return if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                    Ok(None)
+                } else {
+                    Err(broken(error))
+                };
             }
             if block.iter().all(|byte| *byte == 0) {
                 return Ok(None);
@@ -169,10 +190,14 @@ impl<R: Read> Reader<R> {
             }
             let text = |key: &str, field: &[u8]| match long.get(key) {
                 Some(value) => PathBuf::from(OsStr::from_bytes(value)),
-                None => PathBuf::from(OsStr::from_bytes(field.split(|byte| *byte == 0).next().unwrap_or(b""))),
+                None => {
+                    PathBuf::from(OsStr::from_bytes(field.split(|byte| *byte == 0).next().unwrap_or(b"")))
+                }
             };
             let size = match long.get("size") {
-                Some(text) => String::from_utf8_lossy(text).parse().map_err(|_| Error::invalid("archive: bad size"))?,
+                Some(text) => {
+                    String::from_utf8_lossy(text).parse().map_err(|_| Error::invalid("archive: bad size"))?
+                }
                 None => size,
             };
             let has_data = matches!(block[156], b'0' | 0);
@@ -204,10 +229,14 @@ impl<R: Read> Reader<R> {
         let mut map = BTreeMap::new();
         while let Some(space) = rest.iter().position(|byte| *byte == b' ') {
             let bad = || Error::invalid("archive: bad pax header");
-            let len: usize = std::str::from_utf8(&rest[..space]).ok().and_then(|t| t.parse().ok()).ok_or_else(bad)?;
+            let len: usize =
+                std::str::from_utf8(&rest[..space]).ok().and_then(|t| t.parse().ok()).ok_or_else(bad)?;
             let record = rest.get(space + 1..len.saturating_sub(1)).ok_or_else(bad)?;
             let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
-            map.insert(String::from_utf8_lossy(&record[..equals]).into_owned(), record[equals + 1..].to_vec());
+            map.insert(
+                String::from_utf8_lossy(&record[..equals]).into_owned(),
+                record[equals + 1..].to_vec(),
+            );
             rest = rest.get(len..).ok_or_else(bad)?;
         }
         Ok(map)
@@ -235,13 +264,19 @@ pub fn unpack(input: impl Read, root: &Path, rename: impl Fn(&Path) -> PathBuf) 
             return Err(Error::invalid(format!("archive entry {} would leave the target", name.display())));
         }
         let path = root.join(&name);
-        unpack_one(&mut reader, &entry, root, &path)
-            .map_err(|error| Error::internal(format!("cannot write {}", path.display())).with_source(error))?;
+        unpack_one(&mut reader, &entry, root, &path).map_err(|error| {
+            Error::internal(format!("cannot write {}", path.display())).with_source(error)
+        })?;
     }
     Ok(())
 }
 
-fn unpack_one<R: Read>(reader: &mut Reader<R>, entry: &Entry, root: &Path, path: &Path) -> std::io::Result<()> {
+fn unpack_one<R: Read>(
+    reader: &mut Reader<R>,
+    entry: &Entry,
+    root: &Path,
+    path: &Path,
+) -> std::io::Result<()> {
     no_link_on_the_way(root, path)?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;

@@ -208,7 +208,11 @@ fn call(words: &[String], piped: Option<Value>, value: &Value) -> Result<Value> 
         return Err(invalid("empty action"));
     };
     if head.starts_with(['.', '"']) || head.parse::<f64>().is_ok() {
-        return if rest.is_empty() { operand(head, value) } else { Err(invalid(&format!("{head} takes no arguments"))) };
+        return if rest.is_empty() {
+            operand(head, value)
+        } else {
+            Err(invalid(&format!("{head} takes no arguments")))
+        };
     }
     let mut arguments = rest.iter().map(|word| operand(word, value)).collect::<Result<Vec<_>>>()?;
     arguments.extend(piped);
@@ -245,7 +249,9 @@ fn function(name: &str, arguments: &[Value]) -> Result<Value> {
         ("title", [_]) => {
             let word = text(0);
             let mut chars = word.chars();
-            Value::String(chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default() + chars.as_str())
+            Value::String(
+                chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default() + chars.as_str(),
+            )
         }
         ("println", values) => Value::String(values.iter().map(show).collect::<Vec<_>>().join(" ") + "\n"),
         ("len", [Value::Array(items)]) => items.len().into(),
@@ -268,7 +274,12 @@ fn function(name: &str, arguments: &[Value]) -> Result<Value> {
             }
             current
         }
-        _ => return Err(invalid(&format!("function {name:?} with {} arguments is not supported", arguments.len()))),
+        _ => {
+            return Err(invalid(&format!(
+                "function {name:?} with {} arguments is not supported",
+                arguments.len()
+            )));
+        }
     })
 }
 
@@ -290,7 +301,8 @@ fn show(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let mut pairs: Vec<String> = map.iter().map(|(key, item)| format!("{key}:{}", show(item))).collect();
+            let mut pairs: Vec<String> =
+                map.iter().map(|(key, item)| format!("{key}:{}", show(item))).collect();
             pairs.sort();
             format!("map[{}]", pairs.join(" "))
         }

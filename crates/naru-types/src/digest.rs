@@ -82,7 +82,14 @@ mod tests {
     fn round_trip() {
         let text = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(Digest::parse(&text).unwrap().to_string(), text);
-        for bad in ["", "sha256:", "sha256:zz", "md5:00", &format!("sha512:{}", "0f".repeat(32)), &text.to_uppercase()] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:zz",
+            "md5:00",
+            &format!("sha512:{}", "0f".repeat(32)),
+            &text.to_uppercase(),
+        ] {
             assert!(Digest::parse(bad).is_err(), "{bad}");
         }
     }

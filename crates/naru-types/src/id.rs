@@ -102,9 +102,15 @@ mod tests {
 
     #[test]
     fn names_follow_docker() {
-        for (name, min, valid) in
-            [("a", 2, false), ("ab", 2, true), ("a", 1, true), ("_a", 1, false), ("a/b", 1, false), ("a.b-c_d", 2, true), ("", 1, false)]
-        {
+        for (name, min, valid) in [
+            ("a", 2, false),
+            ("ab", 2, true),
+            ("a", 1, true),
+            ("_a", 1, false),
+            ("a/b", 1, false),
+            ("a.b-c_d", 2, true),
+            ("", 1, false),
+        ] {
             assert_eq!(is_valid_name(name, min), valid, "{name}");
         }
     }

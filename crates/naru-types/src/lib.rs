@@ -17,11 +17,13 @@
 //! Tables of input and expectation beside each parser.
 
 pub mod digest;
+pub mod dockerignore;
 pub mod error;
 pub mod event;
 pub mod id;
 pub mod image;
 pub mod logrec;
+pub mod pattern;
 pub mod platform;
 pub mod quantity;
 pub mod reference;

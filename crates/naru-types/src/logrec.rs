@@ -56,7 +56,9 @@ impl Header {
             2 => Stream::Stderr,
             _ => return None,
         };
-        let sound = u16::from_le_bytes([m0, m1]) == MAGIC && len as usize <= PAYLOAD_LEN_MAX && flags & !FLAG_PARTIAL == 0;
+        let sound = u16::from_le_bytes([m0, m1]) == MAGIC
+            && len as usize <= PAYLOAD_LEN_MAX
+            && flags & !FLAG_PARTIAL == 0;
         sound.then_some(Self {
             len,
             stream,
@@ -72,7 +74,12 @@ mod tests {
 
     #[test]
     fn round_trip_and_torn_tails() {
-        let header = Header { len: 7, stream: Stream::Stderr, partial: true, at: Timestamp(1_700_000_000_000_000_001) };
+        let header = Header {
+            len: 7,
+            stream: Stream::Stderr,
+            partial: true,
+            at: Timestamp(1_700_000_000_000_000_001),
+        };
         assert_eq!(Header::decode(header.encode()), Some(header));
         assert_eq!(Header::decode([0; HEADER_LEN]), None);
         let mut too_long = header.encode();

@@ -148,7 +148,9 @@ impl fmt::Display for ImageRef {
 /// The first component is a domain when it has a dot or a port, is `localhost`, or has an upper-case letter.
 fn split_domain(name: &str) -> (String, String) {
     if let Some((first, rest)) = name.split_once('/') {
-        let is_host = first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase());
+        let is_host = first.contains(['.', ':'])
+            || first == "localhost"
+            || first.bytes().any(|b| b.is_ascii_uppercase());
         if is_host {
             let domain = if first == "index.docker.io" { DEFAULT_DOMAIN } else { first };
             let official = domain == DEFAULT_DOMAIN && !rest.contains('/');
@@ -226,7 +228,21 @@ mod tests {
     #[test]
     fn refuses_what_docker_refuses() {
         let id = "ab".repeat(32);
-        for bad in ["", "Nginx", "a//b", "-a", "a:", "a:-x", "a___b", "a@sha256:12", "UP/x y", &id, "http://x", "a:b:c", ":t"] {
+        for bad in [
+            "",
+            "Nginx",
+            "a//b",
+            "-a",
+            "a:",
+            "a:-x",
+            "a___b",
+            "a@sha256:12",
+            "UP/x y",
+            &id,
+            "http://x",
+            "a:b:c",
+            ":t",
+        ] {
             assert!(ImageRef::parse(bad).is_err(), "{bad}");
         }
     }

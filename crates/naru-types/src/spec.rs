@@ -134,11 +134,23 @@ pub struct Mount {
 #[serde(rename_all = "kebab-case")]
 pub enum MountSource {
     /// A host path. `create`: make a missing directory, as `-v` does and `--mount` does not.
-    Bind { path: PathBuf, propagation: Propagation, create: bool },
+    Bind {
+        path: PathBuf,
+        propagation: Propagation,
+        create: bool,
+    },
     /// A named volume, or an anonymous one (random name, removed by `rm -v`). `copy`: an empty volume first takes
     /// over what the image has at the target.
-    Volume { name: String, anonymous: bool, copy: bool },
-    Tmpfs { size: i64, mode: u32, options: Vec<String> },
+    Volume {
+        name: String,
+        anonymous: bool,
+        copy: bool,
+    },
+    Tmpfs {
+        size: i64,
+        mode: u32,
+        options: Vec<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -116,7 +116,9 @@ fn read_file(named: Option<&Path>) -> Result<ConfigFile> {
     let broken = |what: String| Error::invalid(format!("configuration {}: {what}", path.display()));
     let size = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(ConfigFile::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(ConfigFile::default());
+        }
         Err(error) => return Err(broken(error.to_string())),
     };
     if size > CONFIG_LEN_MAX {

@@ -93,7 +93,8 @@ struct Socket {
 
 impl Socket {
     fn bind(path: &Path) -> Result<Self> {
-        let broken = |error| Error::internal(format!("cannot listen on {}", path.display())).with_source(error);
+        let broken =
+            |error| Error::internal(format!("cannot listen on {}", path.display())).with_source(error);
         // The lock is ours: a socket that is there belongs to a daemon that was killed.
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(broken(error)),
@@ -106,7 +107,8 @@ impl Socket {
     }
 
     fn listener(&self) -> Result<UnixListener> {
-        let broken = |error| Error::internal(format!("cannot listen on {}", self.path.display())).with_source(error);
+        let broken =
+            |error| Error::internal(format!("cannot listen on {}", self.path.display())).with_source(error);
         let listener = self.listener.try_clone().map_err(broken)?;
         UnixListener::from_std(listener).map_err(broken)
     }

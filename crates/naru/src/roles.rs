@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Parser)]
-#[command(name = "naru keeper", about = "Holds the containers' processes, streams and logs; started by the daemon")]
+#[command(
+    name = "naru keeper",
+    about = "Holds the containers' processes, streams and logs; started by the daemon"
+)]
 struct KeeperFlags {
     #[arg(long)]
     run: PathBuf,
@@ -60,7 +63,6 @@ pub fn proxy(args: &[OsString]) -> ExitCode {
         Ok(flags) => flags,
         Err(error) => return usage(&error),
     };
-    leave_session(true);
     let config = ProxyConfig { root: flags.root, run: flags.run, http: flags.http, https: flags.https };
     match naru_proxy::run(&config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,7 +13,9 @@ pub struct EngineSteps(pub Arc<Engine>);
 impl StepRunner for EngineSteps {
     fn run(&self, step: &StepSpec, output: &mut dyn FnMut(Stream, &[u8])) -> Result<StepExit> {
         if step.lowers.is_empty() {
-            return Err(Error::invalid("RUN needs a root file system: nothing can be executed in an empty image"));
+            return Err(Error::invalid(
+                "RUN needs a root file system: nothing can be executed in an empty image",
+            ));
         }
         let process = StepProcess {
             id: step.id.clone(),
@@ -32,7 +34,11 @@ impl StepRunner for EngineSteps {
 }
 
 fn spec(step: &StepSpec) -> ContainerSpec {
-    let mut spec = ContainerSpec { hostname: step.hostname.clone(), shm_size: step.shm_size, ..ContainerSpec::default() };
+    let mut spec = ContainerSpec {
+        hostname: step.hostname.clone(),
+        shm_size: step.shm_size,
+        ..ContainerSpec::default()
+    };
     spec.process.cmd = Some(step.args.clone());
     spec.process.env.clone_from(&step.env);
     spec.process.working_dir.clone_from(&step.cwd);
@@ -43,14 +49,18 @@ fn spec(step: &StepSpec) -> ContainerSpec {
         StepNetwork::Host => NetworkMode::Host,
         StepNetwork::None => NetworkMode::None,
     };
-    spec.mounts = step.mounts.iter().filter_map(|mount| match &mount.kind {
-        StepMountKind::Tmpfs { size } => Some(Mount {
-            source: MountSource::Tmpfs { size: size.unwrap_or(0), mode: 0o1777, options: Vec::new() },
-            target: mount.target.clone(),
-            read_only: false,
-        }),
-        StepMountKind::Bind { .. } => None,
-    }).collect();
+    spec.mounts = step
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            StepMountKind::Tmpfs { size } => Some(Mount {
+                source: MountSource::Tmpfs { size: size.unwrap_or(0), mode: 0o1777, options: Vec::new() },
+                target: mount.target.clone(),
+                read_only: false,
+            }),
+            StepMountKind::Bind { .. } => None,
+        })
+        .collect();
     spec
 }
 

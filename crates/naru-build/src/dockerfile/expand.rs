@@ -2,7 +2,7 @@
 //! ${v:?e} ${v?e} ${v#p} ${v##p} ${v%p} ${v%%p} ${v/p/r} ${v//p/r}`; single quotes are literal, double
 //! quotes keep spaces, the escape character takes the next one as it is.
 
-use crate::pattern::glob_matches;
+use naru_types::pattern::glob_matches;
 
 /// What a name stands for; `None`: not set.
 pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;

@@ -2,7 +2,7 @@
 
 use super::expand::{expand, expand_text, expand_words};
 use super::parse::parse;
-use crate::files::ignore::Ignore;
+use naru_types::dockerignore::Ignore;
 
 const SEEDS: [&str; 4] = [
     "# escape=`\nARG V=1\nFROM a:${V:-x} AS b\nRUN --mount=type=cache,target=/x,id=y <<-EOF cat\n\t$V\n\tEOF\nCOPY --from=b [\"a b\", \"c\"]\n",

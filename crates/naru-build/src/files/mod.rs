@@ -3,7 +3,6 @@
 
 pub(crate) mod archive;
 pub(crate) mod at;
-pub(crate) mod ignore;
 pub(crate) mod mount_points;
 pub(crate) mod resolve;
 pub(crate) mod source;

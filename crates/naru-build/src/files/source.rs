@@ -2,8 +2,9 @@
 
 use crate::dockerfile::source::Heredoc;
 use crate::error::{BuildError, Position, Result};
-use crate::files::{at, ignore::Ignore, resolve::resolve};
-use crate::pattern::{is_glob, path_matches};
+use crate::files::{at, resolve::resolve};
+use naru_types::dockerignore::Ignore;
+use naru_types::pattern::{is_glob, path_matches};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;

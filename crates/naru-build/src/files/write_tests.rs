@@ -1,11 +1,11 @@
 //! What the writer does that whole builds don't show: links, holes and limits.
 
 use super::at;
-use super::ignore::Ignore;
 use super::mount_points::remove_mount_points;
 use super::source::SourceTree;
 use super::write::{Changes, LayerWriter};
 use crate::error::Position;
+use naru_types::dockerignore::Ignore;
 use rustix::fd::AsFd;
 use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt, symlink};

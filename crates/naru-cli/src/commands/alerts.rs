@@ -30,7 +30,8 @@ pub fn alerts(api: &Api, command: AlertsCommand) -> Outcome {
 
 fn read_secret() -> naru_types::Result<String> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)
+    std::io::stdin()
+        .read_to_string(&mut text)
         .map_err(|error| Error::invalid("cannot read the webhook from standard input").with_source(error))?;
     Ok(text)
 }
@@ -38,11 +39,21 @@ fn read_secret() -> naru_types::Result<String> {
 pub fn routes(api: &Api) -> Outcome {
     let answer = api.get("/naru/v1/routes")?;
     let list = answer.get("routes").unwrap_or(&answer);
-    let rows: Vec<Vec<String>> = list.as_array().into_iter().flatten().map(|route| {
-        let backends: Vec<&str> = route["backends"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let text = |key: &str| route[key].as_str().unwrap_or_default().to_owned();
-        vec![format!("https://{}{}", text("host"), text("path_prefix")), text("service"), backends.join(", ")]
-    }).collect();
+    let rows: Vec<Vec<String>> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|route| {
+            let backends: Vec<&str> =
+                route["backends"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let text = |key: &str| route[key].as_str().unwrap_or_default().to_owned();
+            vec![
+                format!("https://{}{}", text("host"), text("path_prefix")),
+                text("service"),
+                backends.join(", "),
+            ]
+        })
+        .collect();
     output::raw(table::render(&["ROUTE", "SERVICE", "BACKENDS"], &rows).as_bytes());
     Ok(0)
 }
@@ -62,6 +73,7 @@ pub fn ca(api: &Api) -> Outcome {
 
 /// Rows of a list of objects.
 fn rows(list: &Value, keys: &[&str]) -> Vec<Vec<String>> {
-    let cells = |item: &Value| keys.iter().map(|key| item[*key].as_str().unwrap_or_default().to_owned()).collect();
+    let cells =
+        |item: &Value| keys.iter().map(|key| item[*key].as_str().unwrap_or_default().to_owned()).collect();
     list.as_array().into_iter().flatten().map(cells).collect()
 }

@@ -10,9 +10,12 @@ use std::io::{IsTerminal, Read};
 
 pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
     if flags.output.is_none() && std::io::stdout().is_terminal() {
-        return Err(Error::invalid("cowardly refusing to save to a terminal").with_hint("naru save -o FILE IMAGE").into());
+        return Err(Error::invalid("cowardly refusing to save to a terminal")
+            .with_hint("naru save -o FILE IMAGE")
+            .into());
     }
-    let names: Vec<(&str, Option<&str>)> = flags.images.iter().map(|name| ("names", Some(name.as_str()))).collect();
+    let names: Vec<(&str, Option<&str>)> =
+        flags.images.iter().map(|name| ("names", Some(name.as_str()))).collect();
     let mut archive = api.stream("GET", &format!("/images/get{}", query(&names)), Body::Empty)?;
     match &flags.output {
         None => copy(&mut archive, &mut std::io::stdout().lock(), "standard output")?,
@@ -41,7 +44,8 @@ pub fn load(api: &Api, flags: &LoadFlags) -> Outcome {
 pub fn import(api: &Api, flags: &ImportFlags) -> Outcome {
     let source = (flags.source != "-").then_some(flags.source.as_str());
     let input = open(source, "naru import FILE")?;
-    let reference = flags.reference.as_deref().map(ImageRef::parse).transpose()?.map(|r| r.with_default_tag());
+    let reference =
+        flags.reference.as_deref().map(ImageRef::parse).transpose()?.map(|r| r.with_default_tag());
     let repository = reference.as_ref().map(ImageRef::familiar_repository);
     let mut parameters = vec![
         ("fromSrc", Some("-")),
@@ -60,7 +64,8 @@ fn open(path: Option<&str>, hint: &str) -> Result<Box<dyn Read + Send>> {
     match path {
         Some(path) => Ok(Box::new(File::open(path).map_err(|error| unusable(path, error))?)),
         None if std::io::stdin().is_terminal() => {
-            Err(Error::invalid("requested to read an archive from standard input, but it is a terminal").with_hint(hint))
+            Err(Error::invalid("requested to read an archive from standard input, but it is a terminal")
+                .with_hint(hint))
         }
         None => Ok(Box::new(std::io::stdin())),
     }

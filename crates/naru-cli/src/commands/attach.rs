@@ -46,14 +46,22 @@ struct Target {
 
 impl Target {
     fn of(view: &Value, want_stdin: bool) -> naru_types::Result<Self> {
-        let id = view.get("Id").and_then(Value::as_str).ok_or_else(|| Error::internal("the daemon answered without an id"))?;
+        let id = view
+            .get("Id")
+            .and_then(Value::as_str)
+            .ok_or_else(|| Error::internal("the daemon answered without an id"))?;
         let flag = |pointer: &str| view.pointer(pointer).and_then(Value::as_bool).unwrap_or(false);
-        Ok(Self { id: id.to_owned(), tty: flag("/Config/Tty"), stdin: want_stdin && flag("/Config/OpenStdin") })
+        Ok(Self {
+            id: id.to_owned(),
+            tty: flag("/Config/Tty"),
+            stdin: want_stdin && flag("/Config/OpenStdin"),
+        })
     }
 
     fn hijack(&self, api: &Api) -> naru_types::Result<naru_wire::client::Hijacked> {
         let stdin = self.stdin.then_some("1");
-        let parameters = query(&[("stream", Some("1")), ("stdin", stdin), ("stdout", Some("1")), ("stderr", Some("1"))]);
+        let parameters =
+            query(&[("stream", Some("1")), ("stdin", stdin), ("stdout", Some("1")), ("stderr", Some("1"))]);
         api.hijack(&format!("/containers/{}/attach{parameters}", self.id), None)
     }
 

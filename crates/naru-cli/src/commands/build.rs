@@ -5,6 +5,7 @@ use crate::flags::BuildFlags;
 use crate::request::pairs;
 use crate::tar::Writer;
 use crate::{Outcome, output};
+use naru_types::dockerignore::{IGNORE_BYTES_MAX, Ignore};
 use naru_types::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::io::BufWriter;
@@ -42,17 +43,23 @@ pub fn build(api: &Api, flags: &BuildFlags) -> Outcome {
         output::line(&id);
     }
     if let Some(file) = &flags.iidfile {
-        std::fs::write(file, &id).map_err(|error| Error::invalid(format!("cannot write {file}")).with_source(error))?;
+        std::fs::write(file, &id)
+            .map_err(|error| Error::invalid(format!("cannot write {file}")).with_source(error))?;
     }
     Ok(0)
 }
 
 /// `KEY` alone takes the caller's variable over, or stays unset.
 fn build_args(list: &[String]) -> Map<String, Value> {
-    list.iter().map(|item| match item.split_once('=') {
-        Some((key, value)) => (key.to_owned(), json!(value)),
-        None => (item.clone(), std::env::vars().find(|(key, _)| key == item).map_or(Value::Null, |(_, value)| json!(value))),
-    }).collect()
+    list.iter()
+        .map(|item| match item.split_once('=') {
+            Some((key, value)) => (key.to_owned(), json!(value)),
+            None => (
+                item.clone(),
+                std::env::vars().find(|(key, _)| key == item).map_or(Value::Null, |(_, value)| json!(value)),
+            ),
+        })
+        .collect()
 }
 
 /// Runs the build and returns the image's id.
@@ -82,17 +89,30 @@ pub fn run(api: &Api, order: &BuildOrder, quiet: bool) -> Result<String> {
 /// The context as an archive; a Dockerfile from outside of it is added under a name of its own.
 fn pack(order: &BuildOrder) -> Result<(Box<dyn std::io::Read + Send>, String)> {
     let context = order.context.canonicalize().map_err(|error| {
-        Error::invalid(format!("unable to prepare context: path {:?} not found", order.context.display().to_string())).with_source(error)
+        Error::invalid(format!(
+            "unable to prepare context: path {:?} not found",
+            order.context.display().to_string()
+        ))
+        .with_source(error)
     })?;
     if !context.is_dir() {
-        return Err(Error::invalid(format!("unable to prepare context: {} is not a directory", context.display())));
+        return Err(Error::invalid(format!(
+            "unable to prepare context: {} is not a directory",
+            context.display()
+        )));
     }
     let dockerfile = context.join(order.dockerfile.as_deref().unwrap_or(Path::new("Dockerfile")));
     let dockerfile = dockerfile.canonicalize().map_err(|_| {
-        Error::invalid(format!("failed to read dockerfile: open {}: no such file or directory", dockerfile.display()))
-            .with_hint("name it with -f FILE")
+        Error::invalid(format!(
+            "failed to read dockerfile: open {}: no such file or directory",
+            dockerfile.display()
+        ))
+        .with_hint("name it with -f FILE")
     })?;
-    let broken = |error: std::io::Error| Error::invalid(format!("cannot read the context {}", context.display())).with_source(error);
+    let broken = |error: std::io::Error| {
+        Error::invalid(format!("cannot read the context {}", context.display())).with_source(error)
+    };
+    let ignore = read_ignore(&context, &dockerfile)?;
     let mut writer = Writer::new(BufWriter::new(scratch_file()?));
     let name = match dockerfile.strip_prefix(&context) {
         Ok(inside) => inside.display().to_string(),
@@ -104,19 +124,49 @@ fn pack(order: &BuildOrder) -> Result<(Box<dyn std::io::Read + Send>, String)> {
     };
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
-        let mut names: Vec<_> = std::fs::read_dir(context.join(&directory)).map_err(broken)?
-            .map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<_>>().map_err(broken)?;
+        let mut names: Vec<_> = std::fs::read_dir(context.join(&directory))
+            .map_err(broken)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<std::io::Result<_>>()
+            .map_err(broken)?;
         names.sort();
         for entry in names {
             let relative = directory.join(entry);
             let path = context.join(&relative);
             let is_dir = std::fs::symlink_metadata(&path).map_err(broken)?.is_dir();
-            if is_dir {
+            let needed = relative == Path::new(&name) || relative == Path::new(".dockerignore");
+            let excluded = !needed && ignore.excludes(&relative);
+            if is_dir && (!excluded || ignore.has_exceptions()) {
                 pending.push(relative.clone());
             }
-            writer.append(&path, &relative).map_err(broken)?;
+            if !excluded {
+                writer.append(&path, &relative).map_err(broken)?;
+            }
         }
     }
-    let file = writer.finish().and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error)).map_err(broken)?;
+    let file = writer
+        .finish()
+        .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
+        .map_err(broken)?;
     Ok((rewound(file)?, name))
+}
+
+/// `<Dockerfile>.dockerignore` wins over the context's own. The daemon applies the same rules; what they exclude need not
+/// travel.
+fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore> {
+    let mut beside = dockerfile.as_os_str().to_owned();
+    beside.push(".dockerignore");
+    for path in [PathBuf::from(beside), context.join(".dockerignore")] {
+        let broken = |what: String| Error::invalid(format!("{}: {what}", path.display()));
+        match std::fs::metadata(&path) {
+            Err(_) => continue,
+            Ok(metadata) if metadata.len() > IGNORE_BYTES_MAX => {
+                return Err(broken(format!("larger than {IGNORE_BYTES_MAX} bytes")));
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| broken(error.to_string()))?;
+        return Ignore::parse(&text).map_err(|(line, what)| broken(format!("line {line}: {what}")));
+    }
+    Ok(Ignore::default())
 }

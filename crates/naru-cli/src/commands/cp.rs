@@ -49,7 +49,9 @@ fn from_container(api: &Api, container: &str, path: &str, destination: &str) -> 
         if !parent.is_dir() {
             return Err(super::invalid(format!("no such directory: {}", parent.display())));
         }
-        let name = target.file_name().ok_or_else(|| super::invalid(format!("invalid destination {destination:?}")))?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| super::invalid(format!("invalid destination {destination:?}")))?;
         (parent.to_path_buf(), Some(PathBuf::from(name)))
     };
     tar::unpack(archive, &root, |name| match &rename {
@@ -73,8 +75,12 @@ fn to_container(api: &Api, source: &str, container: &str, path: &str) -> Outcome
     }
     let local = Path::new(source);
     let contents_only = source.ends_with("/.") || source == ".";
-    std::fs::symlink_metadata(local).map_err(|error| Error::invalid(format!("cannot read {source}")).with_source(error))?;
-    let base = std::path::absolute(local).ok().and_then(|path| path.file_name().map(PathBuf::from)).unwrap_or_default();
+    std::fs::symlink_metadata(local)
+        .map_err(|error| Error::invalid(format!("cannot read {source}")).with_source(error))?;
+    let base = std::path::absolute(local)
+        .ok()
+        .and_then(|path| path.file_name().map(PathBuf::from))
+        .unwrap_or_default();
     let into_directory = path.ends_with('/') || destination_is_directory(api, &archive_url(path, &[]))?;
     let (directory, name) = if into_directory {
         (path.to_owned(), if contents_only { PathBuf::new() } else { base })
@@ -98,14 +104,17 @@ fn destination_is_directory(api: &Api, url: &str) -> Result<bool> {
             });
             Ok(stat.and_then(|stat| stat["mode"].as_u64()).is_some_and(|mode| mode & GO_MODE_DIR != 0))
         }
-        Err(error) if error.kind() == Kind::NotFound && !error.message().contains("No such container") => Ok(false),
+        Err(error) if error.kind() == Kind::NotFound && !error.message().contains("No such container") => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
 
 /// The tree below `local` as an archive in a temporary, unlinked file: its size is bounded by the disk, not by memory.
 fn pack(local: &Path, name: &Path) -> Result<Box<dyn std::io::Read + Send>> {
-    let broken = |error: std::io::Error| Error::invalid(format!("cannot read {}", local.display())).with_source(error);
+    let broken =
+        |error: std::io::Error| Error::invalid(format!("cannot read {}", local.display())).with_source(error);
     let file = crate::client::scratch_file()?;
     let mut writer = Writer::new(std::io::BufWriter::new(file));
     let mut pending = vec![(local.to_path_buf(), name.to_path_buf())];
@@ -120,6 +129,9 @@ fn pack(local: &Path, name: &Path) -> Result<Box<dyn std::io::Read + Send>> {
             }
         }
     }
-    let file = writer.finish().and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error)).map_err(broken)?;
+    let file = writer
+        .finish()
+        .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
+        .map_err(broken)?;
     crate::client::rewound(file)
 }

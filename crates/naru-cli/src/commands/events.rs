@@ -12,7 +12,8 @@ pub fn events(api: &Api, flags: &EventsFlags) -> Outcome {
     let since = flags.since.as_deref().map(moment).transpose()?;
     let until = flags.until.as_deref().map(moment).transpose()?;
     let filters = filters(&flags.filter)?;
-    let parameters = query(&[("since", since.as_deref()), ("until", until.as_deref()), ("filters", filters.as_deref())]);
+    let parameters =
+        query(&[("since", since.as_deref()), ("until", until.as_deref()), ("filters", filters.as_deref())]);
     let response = api.stream("GET", &format!("/events{parameters}"), Body::Empty)?;
     for event in serde_json::Deserializer::from_reader(response).into_iter::<Value>() {
         let Ok(event) = event else { break };
@@ -28,8 +29,13 @@ pub fn events(api: &Api, flags: &EventsFlags) -> Outcome {
 fn describe(event: &Value) -> String {
     let at = Timestamp(event["timeNano"].as_i64().unwrap_or(0)).rfc3339_fixed();
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut attributes: Vec<String> = event.pointer("/Actor/Attributes").and_then(Value::as_object).into_iter().flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let mut attributes: Vec<String> = event
+        .pointer("/Actor/Attributes")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
     attributes.sort();
     let line = format!("{at} {} {} {}", text("/Type"), text("/Action"), text("/Actor/ID"));
     if attributes.is_empty() { line } else { format!("{line} ({})", attributes.join(", ")) }

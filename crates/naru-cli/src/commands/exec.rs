@@ -10,9 +10,11 @@ use std::io::IsTerminal;
 
 pub fn exec(api: &Api, flags: &ExecFlags) -> Outcome {
     if flags.tty && flags.interactive && !flags.detach && !std::io::stdin().is_terminal() {
-        return Err(Error::invalid("cannot attach stdin to a TTY-enabled container because stdin is not a terminal")
-            .with_hint("leave out -t, or run in a terminal")
-            .into());
+        return Err(Error::invalid(
+            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
+        )
+        .with_hint("leave out -t, or run in a terminal")
+        .into());
     }
     let body = json!({
         "Cmd": flags.command,
@@ -26,7 +28,10 @@ pub fn exec(api: &Api, flags: &ExecFlags) -> Outcome {
         "AttachStderr": !flags.detach,
     });
     let answer = api.post(&format!("/containers/{}/exec", escape(&flags.container)), Some(&body))?;
-    let id = answer.get("Id").and_then(Value::as_str).ok_or_else(|| Error::internal("the daemon answered without an id"))?;
+    let id = answer
+        .get("Id")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::internal("the daemon answered without an id"))?;
     let start = json!({ "Detach": flags.detach, "Tty": flags.tty });
     if flags.detach {
         api.post(&format!("/exec/{id}/start"), Some(&start))?;

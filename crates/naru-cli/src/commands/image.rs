@@ -13,7 +13,8 @@ pub fn images(api: &Api, flags: &ImagesFlags) -> Outcome {
     wanted.extend(flags.repository.iter().map(|name| format!("reference={name}")));
     let parameters = query(&[("all", flags.all.then_some("1")), ("filters", filters(&wanted)?.as_deref())]);
     let list = api.get(&format!("/images/json{parameters}"))?;
-    let rows: Vec<Value> = list.as_array().into_iter().flatten().flat_map(|item| rows(item, flags.no_trunc)).collect();
+    let rows: Vec<Value> =
+        list.as_array().into_iter().flatten().flat_map(|item| rows(item, flags.no_trunc)).collect();
     if flags.quiet {
         let mut ids: Vec<&str> = rows.iter().filter_map(|row| row["ID"].as_str()).collect();
         ids.dedup();
@@ -28,11 +29,18 @@ pub fn images(api: &Api, flags: &ImagesFlags) -> Outcome {
         return Ok(0);
     }
     let (heads, keys): (Vec<&str>, Vec<&str>) = if flags.digests {
-        (vec!["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"], vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"])
+        (
+            vec!["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"],
+            vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
+        )
     } else {
-        (vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], vec!["Repository", "Tag", "ID", "CreatedSince", "Size"])
+        (
+            vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"],
+            vec!["Repository", "Tag", "ID", "CreatedSince", "Size"],
+        )
     };
-    let cells = |row: &Value| keys.iter().map(|key| row[*key].as_str().unwrap_or_default().to_owned()).collect();
+    let cells =
+        |row: &Value| keys.iter().map(|key| row[*key].as_str().unwrap_or_default().to_owned()).collect();
     output::raw(table::render(&heads, &rows.iter().map(cells).collect::<Vec<_>>()).as_bytes());
     Ok(0)
 }
@@ -42,23 +50,31 @@ fn rows(item: &Value, no_trunc: bool) -> Vec<Value> {
     let id = item["Id"].as_str().unwrap_or_default();
     let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
     let created = item["Created"].as_i64().unwrap_or(0);
-    let digest = item["RepoDigests"].as_array().and_then(|list| list.first()).and_then(Value::as_str)
-        .and_then(|text| text.split_once('@')).map_or("<none>", |(_, digest)| digest);
-    let names: Vec<&str> = item["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let digest = item["RepoDigests"]
+        .as_array()
+        .and_then(|list| list.first())
+        .and_then(Value::as_str)
+        .and_then(|text| text.split_once('@'))
+        .map_or("<none>", |(_, digest)| digest);
+    let names: Vec<&str> =
+        item["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let names = if names.is_empty() { vec!["<none>:<none>"] } else { names };
-    names.into_iter().map(|name| {
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
-        json!({
-            "Repository": repository,
-            "Tag": tag,
-            "ID": if no_trunc { id } else { &short },
-            "Digest": digest,
-            "CreatedAt": Timestamp::from_parts(created, 0).to_string(),
-            "CreatedSince": format!("{} ago", table::human_duration(super::ps::now_secs() - created)),
-            "Size": table::human_size(item["Size"].as_i64().unwrap_or(0)),
-            "Containers": "N/A",
+    names
+        .into_iter()
+        .map(|name| {
+            let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
+            json!({
+                "Repository": repository,
+                "Tag": tag,
+                "ID": if no_trunc { id } else { &short },
+                "Digest": digest,
+                "CreatedAt": Timestamp::from_parts(created, 0).to_string(),
+                "CreatedSince": format!("{} ago", table::human_duration(super::ps::now_secs() - created)),
+                "Size": table::human_size(item["Size"].as_i64().unwrap_or(0)),
+                "Containers": "N/A",
+            })
         })
-    }).collect()
+        .collect()
 }
 
 pub fn pull(api: &Api, flags: &PullFlags) -> Outcome {
@@ -71,14 +87,22 @@ pub fn pull(api: &Api, flags: &PullFlags) -> Outcome {
 pub fn pull_with_progress(api: &Api, image: &str, platform: Option<&str>, quiet: bool) -> Result<()> {
     let reference = ImageRef::parse(image)?.with_default_tag();
     let tag = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(str::to_owned));
-    let parameters = query(&[("fromImage", Some(&reference.repository())), ("tag", tag.as_deref()), ("platform", platform)]);
+    let parameters = query(&[
+        ("fromImage", Some(&reference.repository())),
+        ("tag", tag.as_deref()),
+        ("platform", platform),
+    ]);
     let response = api.stream("POST", &format!("/images/create{parameters}"), Body::Empty)?;
     crate::output::progress(response, quiet)
 }
 
 pub fn push(api: &Api, flags: &PushFlags) -> Outcome {
     let reference = ImageRef::parse(&flags.image)?.with_default_tag();
-    let path = format!("/images/{}/push{}", encode_name(&reference.familiar_repository()), query(&[("tag", reference.tag())]));
+    let path = format!(
+        "/images/{}/push{}",
+        encode_name(&reference.familiar_repository()),
+        query(&[("tag", reference.tag())])
+    );
     let response = api.stream("POST", &path, Body::Empty)?;
     crate::output::progress(response, flags.quiet)?;
     output::line(reference);

@@ -32,7 +32,10 @@ pub fn stop(api: &Api, flags: &StopFlags, verb: &str) -> Outcome {
 
 pub fn kill(api: &Api, flags: &KillFlags) -> Outcome {
     for_each(&flags.containers, |name| {
-        api.post(&format!("/containers/{}/kill{}", escape(name), query(&[("signal", Some(&flags.signal))])), None)?;
+        api.post(
+            &format!("/containers/{}/kill{}", escape(name), query(&[("signal", Some(&flags.signal))])),
+            None,
+        )?;
         output::line(name);
         Ok(())
     })
@@ -44,7 +47,9 @@ pub fn remove(api: &Api, flags: &RmFlags) -> Outcome {
     for_each(&flags.containers, |name| {
         match api.delete(&format!("/containers/{}{parameters}", escape(name))) {
             // Removing by force what isn't there is what was wanted.
-            Err(error) if flags.force && error.kind() == naru_types::Kind::NotFound => output::print_error(&error),
+            Err(error) if flags.force && error.kind() == naru_types::Kind::NotFound => {
+                output::print_error(&error)
+            }
             Err(error) => return Err(error),
             Ok(_) => output::line(name),
         }
@@ -69,6 +74,9 @@ pub fn wait(api: &Api, names: &Names) -> Outcome {
 }
 
 pub fn rename(api: &Api, container: &str, new_name: &str) -> Outcome {
-    api.post(&format!("/containers/{}/rename{}", escape(container), query(&[("name", Some(new_name))])), None)?;
+    api.post(
+        &format!("/containers/{}/rename{}", escape(container), query(&[("name", Some(new_name))])),
+        None,
+    )?;
     Ok(0)
 }

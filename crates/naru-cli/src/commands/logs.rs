@@ -19,24 +19,32 @@ pub fn logs(api: &Api, flags: &LogsFlags) -> Outcome {
         }
     }
     let project = project::load(flags.file.as_deref(), None, &[])?;
-    if let Some(unknown) = flags.names.iter().find(|name| !project.services.iter().any(|service| service.name == **name)) {
+    if let Some(unknown) =
+        flags.names.iter().find(|name| !project.services.iter().any(|service| service.name == **name))
+    {
         return Err(Error::not_found(format!("no such service: {unknown}"))
             .with_hint(format!("project {} has: {}", project.name, project::service_names(&project)))
             .into());
     }
     let containers: Vec<Value> = project::containers(api, &project.name)?
         .into_iter()
-        .filter(|item| flags.names.is_empty() || flags.names.iter().any(|name| *name == project::service_of(item)))
+        .filter(|item| {
+            flags.names.is_empty() || flags.names.iter().any(|name| *name == project::service_of(item))
+        })
         .collect();
     let width = containers.iter().map(|item| project::service_of(item).len()).max().unwrap_or(0);
     std::thread::scope(|scope| {
-        let readers: Vec<_> = containers.iter().map(|item| {
-            let prefix = format!("{:width$} | ", project::service_of(item));
-            scope.spawn(move || {
-                let view = api.get(&format!("/containers/{}/json", item["Id"].as_str().unwrap_or_default()))?;
-                show(api, &view, flags, Some(prefix))
+        let readers: Vec<_> = containers
+            .iter()
+            .map(|item| {
+                let prefix = format!("{:width$} | ", project::service_of(item));
+                scope.spawn(move || {
+                    let view =
+                        api.get(&format!("/containers/{}/json", item["Id"].as_str().unwrap_or_default()))?;
+                    show(api, &view, flags, Some(prefix))
+                })
             })
-        }).collect();
+            .collect();
         readers.into_iter().filter_map(|thread| thread.join().ok()).collect::<Result<Vec<()>>>()
     })?;
     Ok(0)
@@ -59,7 +67,9 @@ fn show(api: &Api, view: &Value, flags: &LogsFlags, prefix: Option<String>) -> R
     let mut response = api.stream("GET", &format!("/containers/{id}/logs{parameters}"), Body::Empty)?;
     let tty = view.pointer("/Config/Tty").and_then(Value::as_bool).unwrap_or(false);
     match prefix {
-        Some(prefix) => stdio::demultiplex_lines(&mut response, tty, |line| output::line(format_args!("{prefix}{line}"))),
+        Some(prefix) => {
+            stdio::demultiplex_lines(&mut response, tty, |line| output::line(format_args!("{prefix}{line}")))
+        }
         None => stdio::demultiplex(&mut response, tty),
     }
 }

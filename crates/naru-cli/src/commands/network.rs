@@ -18,7 +18,9 @@ pub fn network(api: &Api, command: NetworkCommand) -> Outcome {
             Ok(())
         }),
         NetworkCommand::Inspect { format, names } => {
-            super::inspect::show(&names, format.as_deref(), |name| api.get(&format!("/networks/{}", escape(name))))
+            super::inspect::show(&names, format.as_deref(), |name| {
+                api.get(&format!("/networks/{}", escape(name)))
+            })
         }
         NetworkCommand::Connect { alias, ip, network, container } => {
             let mut endpoint = json!({ "Aliases": alias });
@@ -34,18 +36,22 @@ pub fn network(api: &Api, command: NetworkCommand) -> Outcome {
             api.post(&format!("/networks/{}/disconnect", escape(&network)), Some(&body))?;
             Ok(0)
         }
-        NetworkCommand::Prune { force } => super::volume::prune(api, "networks", "NetworksDeleted", force, &[]),
+        NetworkCommand::Prune { force } => {
+            super::volume::prune(api, "networks", "NetworksDeleted", force, &[])
+        }
     }
 }
 
 fn create(api: &Api, flags: &NetworkCreateFlags) -> Outcome {
     let mut config = json!({});
-    for (key, value) in [("Subnet", &flags.subnet), ("Gateway", &flags.gateway), ("IPRange", &flags.ip_range)] {
+    for (key, value) in [("Subnet", &flags.subnet), ("Gateway", &flags.gateway), ("IPRange", &flags.ip_range)]
+    {
         if let Some(value) = value {
             config[key] = json!(value);
         }
     }
-    let pools = if config.as_object().is_some_and(serde_json::Map::is_empty) { json!([]) } else { json!([config]) };
+    let pools =
+        if config.as_object().is_some_and(serde_json::Map::is_empty) { json!([]) } else { json!([config]) };
     let body = json!({
         "Name": flags.name,
         "Driver": flags.driver,
@@ -60,16 +66,27 @@ fn create(api: &Api, flags: &NetworkCreateFlags) -> Outcome {
 }
 
 fn list(api: &Api, flags: &ListFlags) -> Outcome {
-    let answer = api.get(&format!("/networks{}", query(&[("filters", filters(&flags.filter)?.as_deref())])))?;
-    let rows: Vec<Value> = answer.as_array().into_iter().flatten().map(|item| {
-        let id = item["Id"].as_str().unwrap_or_default();
-        json!({
-            "ID": if flags.no_trunc { id.to_owned() } else { id.chars().take(12).collect() },
-            "Name": item["Name"], "Driver": item["Driver"], "Scope": item["Scope"],
-            "Internal": item["Internal"].to_string(), "Labels": item["Labels"],
+    let answer =
+        api.get(&format!("/networks{}", query(&[("filters", filters(&flags.filter)?.as_deref())])))?;
+    let rows: Vec<Value> = answer
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|item| {
+            let id = item["Id"].as_str().unwrap_or_default();
+            json!({
+                "ID": if flags.no_trunc { id.to_owned() } else { id.chars().take(12).collect() },
+                "Name": item["Name"], "Driver": item["Driver"], "Scope": item["Scope"],
+                "Internal": item["Internal"].to_string(), "Labels": item["Labels"],
+            })
         })
-    }).collect();
-    print_rows(&rows, flags, &[("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope")], "ID")
+        .collect();
+    print_rows(
+        &rows,
+        flags,
+        &[("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope")],
+        "ID",
+    )
 }
 
 /// A list as a table, by template, or only its keys.
@@ -86,7 +103,9 @@ pub fn print_rows(rows: &[Value], flags: &ListFlags, columns: &[(&str, &str)], k
         return Ok(0);
     }
     let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
-    let cells = |row: &Value| columns.iter().map(|(_, key)| row[*key].as_str().unwrap_or_default().to_owned()).collect();
+    let cells = |row: &Value| {
+        columns.iter().map(|(_, key)| row[*key].as_str().unwrap_or_default().to_owned()).collect()
+    };
     output::raw(table::render(&heads, &rows.iter().map(cells).collect::<Vec<_>>()).as_bytes());
     Ok(0)
 }

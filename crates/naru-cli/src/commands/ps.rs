@@ -16,7 +16,8 @@ pub fn ps(api: &Api, flags: &PsFlags) -> Outcome {
     let all = (flags.all || limit.is_some()).then_some("1");
     let parameters = query(&[("all", all), ("limit", limit.as_deref()), ("filters", filters.as_deref())]);
     let list = api.get(&format!("/containers/json{parameters}"))?;
-    let rows: Vec<Value> = list.as_array().into_iter().flatten().map(|item| row(item, flags.no_trunc)).collect();
+    let rows: Vec<Value> =
+        list.as_array().into_iter().flatten().map(|item| row(item, flags.no_trunc)).collect();
     if flags.quiet {
         rows.iter().for_each(|row| output::line(row["ID"].as_str().unwrap_or_default()));
         return Ok(0);
@@ -45,9 +46,11 @@ fn row(item: &Value, no_trunc: bool) -> Value {
     let text = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (id, command) = (text("Id"), text("Command"));
     let created = item.get("Created").and_then(Value::as_i64).unwrap_or(0);
-    let names: Vec<String> = strings(item.get("Names")).map(|name| name.trim_start_matches('/').to_owned()).collect();
+    let names: Vec<String> =
+        strings(item.get("Names")).map(|name| name.trim_start_matches('/').to_owned()).collect();
     let labels = item.get("Labels").and_then(Value::as_object).cloned().unwrap_or_default();
-    let networks = item.pointer("/NetworkSettings/Networks").and_then(Value::as_object).cloned().unwrap_or_default();
+    let networks =
+        item.pointer("/NetworkSettings/Networks").and_then(Value::as_object).cloned().unwrap_or_default();
     json!({
         "ID": if no_trunc { id } else { id.chars().take(12).collect() },
         "Image": text("Image"),
@@ -66,7 +69,8 @@ fn row(item: &Value, no_trunc: bool) -> Value {
 }
 
 fn label_list(labels: &Map<String, Value>) -> String {
-    let mut list: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let mut list: Vec<String> =
+        labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     list.sort();
     list.join(",")
 }
@@ -86,7 +90,8 @@ fn ports(list: Option<&Value>) -> String {
         .flatten()
         .map(|port| {
             let number = |key: &str| port.get(key).and_then(Value::as_u64);
-            let private = format!("{}/{}", number("PrivatePort").unwrap_or(0), port["Type"].as_str().unwrap_or("tcp"));
+            let private =
+                format!("{}/{}", number("PrivatePort").unwrap_or(0), port["Type"].as_str().unwrap_or("tcp"));
             match (number("PublicPort"), port.get("IP").and_then(Value::as_str)) {
                 (Some(public), Some(ip)) if ip.contains(':') => format!("[{ip}]:{public}->{private}"),
                 (Some(public), Some(ip)) => format!("{ip}:{public}->{private}"),
@@ -100,9 +105,14 @@ fn ports(list: Option<&Value>) -> String {
 
 pub fn top(api: &Api, container: &str) -> Outcome {
     let answer = api.get(&format!("/containers/{}/top", escape(container)))?;
-    let heads: Vec<&str> = answer["Titles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let rows: Vec<Vec<String>> = answer["Processes"].as_array().into_iter().flatten()
-        .map(|row| strings(Some(row)).map(str::to_owned).collect()).collect();
+    let heads: Vec<&str> =
+        answer["Titles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let rows: Vec<Vec<String>> = answer["Processes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| strings(Some(row)).map(str::to_owned).collect())
+        .collect();
     output::raw(table::render(&heads, &rows).as_bytes());
     Ok(0)
 }
@@ -112,7 +122,8 @@ pub fn port(api: &Api, container: &str) -> Outcome {
     let map = view.pointer("/NetworkSettings/Ports").and_then(Value::as_object).cloned().unwrap_or_default();
     for (private, bindings) in &map {
         for binding in bindings.as_array().into_iter().flatten() {
-            let (ip, port) = (binding["HostIp"].as_str().unwrap_or(""), binding["HostPort"].as_str().unwrap_or(""));
+            let (ip, port) =
+                (binding["HostIp"].as_str().unwrap_or(""), binding["HostPort"].as_str().unwrap_or(""));
             let address = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
             output::line(format_args!("{private} -> {address}"));
         }

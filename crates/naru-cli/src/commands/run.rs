@@ -26,7 +26,8 @@ pub fn run(api: &Api, flags: &RunFlags) -> Outcome {
     let attach = wanted_streams(flags).map_err(refused)?;
     let foreground = attach.stdin || attach.stdout || attach.stderr;
     if create.process.tty && attach.stdin && !std::io::stdin().is_terminal() {
-        let error = Error::invalid("cannot attach stdin to a TTY-enabled container because stdin is not a terminal");
+        let error =
+            Error::invalid("cannot attach stdin to a TTY-enabled container because stdin is not a terminal");
         return Err(refused(error.with_hint("leave out -t, or run in a terminal")));
     }
     let id = make(api, create, attach).map_err(refused)?;
@@ -45,7 +46,8 @@ pub fn run(api: &Api, flags: &RunFlags) -> Outcome {
     let condition = if create.process.rm { "removed" } else { "next-exit" };
     let waiter = api.wait(&id, condition).map_err(refused)?;
     start(api, &id)?;
-    let session = Streams { tty: create.process.tty, stdin: attach.stdin, resize: format!("/containers/{id}/resize") };
+    let session =
+        Streams { tty: create.process.tty, stdin: attach.stdin, resize: format!("/containers/{id}/resize") };
     if !flags.no_sig_proxy && !create.process.tty {
         stdio::forward_signals(api, format!("/containers/{id}/kill"));
     }
@@ -56,7 +58,9 @@ pub fn run(api: &Api, flags: &RunFlags) -> Outcome {
 /// Waits for the exit code that the waiter was registered for.
 pub fn finish(waiter: Waiter) -> Outcome {
     let answer = waiter.answer()?;
-    if let Some(message) = answer.pointer("/Error/Message").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+    if let Some(message) =
+        answer.pointer("/Error/Message").and_then(Value::as_str).filter(|text| !text.is_empty())
+    {
         output::talk(message);
     }
     let code = answer.get("StatusCode").and_then(Value::as_i64).unwrap_or(i64::from(EXIT_DAEMON));
@@ -80,7 +84,11 @@ fn wanted_streams(flags: &RunFlags) -> Result<Attach> {
             "stdin" => attach.stdin = true,
             "stdout" => attach.stdout = true,
             "stderr" => attach.stderr = true,
-            _ => return Err(Error::invalid(format!("invalid stream {stream:?}: valid are STDIN, STDOUT and STDERR"))),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "invalid stream {stream:?}: valid are STDIN, STDOUT and STDERR"
+                )));
+            }
         }
     }
     Ok(attach)
@@ -90,7 +98,8 @@ fn wanted_streams(flags: &RunFlags) -> Result<Attach> {
 fn start(api: &Api, id: &str) -> std::result::Result<(), CliError> {
     api.post(&format!("/containers/{id}/start"), None).map(drop).map_err(|error| {
         let text = error.message();
-        let code = if text.contains("executable file not found") || text.contains("no such file or directory") {
+        let code = if text.contains("executable file not found") || text.contains("no such file or directory")
+        {
             127
         } else if text.contains("permission denied") || text.contains("is a directory") {
             126
@@ -109,7 +118,11 @@ fn make(api: &Api, flags: &CreateFlags, attach: Attach) -> Result<String> {
     }
     let path = format!("/containers/create{}", query(&[("name", flags.process.name.as_deref())]));
     let answer = match api.post(&path, Some(&body)) {
-        Err(error) if error.kind() == Kind::NotFound && flags.process.pull == "missing" && is_missing_image(&error) => {
+        Err(error)
+            if error.kind() == Kind::NotFound
+                && flags.process.pull == "missing"
+                && is_missing_image(&error) =>
+        {
             output::talk(format_args!("Unable to find image '{}' locally", flags.image));
             super::image::pull_with_progress(api, &flags.image, None, true)?;
             api.post(&path, Some(&body))?
@@ -119,9 +132,13 @@ fn make(api: &Api, flags: &CreateFlags, attach: Attach) -> Result<String> {
     for warning in answer.get("Warnings").and_then(Value::as_array).into_iter().flatten() {
         output::talk(format_args!("WARNING: {}", warning.as_str().unwrap_or_default()));
     }
-    let id = answer.get("Id").and_then(Value::as_str).ok_or_else(|| Error::internal("the daemon answered without an id"))?;
+    let id = answer
+        .get("Id")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::internal("the daemon answered without an id"))?;
     if let Some(file) = &flags.process.cidfile {
-        std::fs::write(file, id).map_err(|error| Error::invalid(format!("cannot write {file}")).with_source(error))?;
+        std::fs::write(file, id)
+            .map_err(|error| Error::invalid(format!("cannot write {file}")).with_source(error))?;
     }
     Ok(escape(id))
 }

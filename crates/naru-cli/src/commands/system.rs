@@ -20,11 +20,26 @@ pub fn version(api: &Api, flag: &FormatFlag) -> Outcome {
         output::line(Template::parse(format)?.render(&both)?);
         return Ok(0);
     }
-    output::line(format_args!("Client: naru {} (API {})", env!("CARGO_PKG_VERSION"), crate::client::API_VERSION));
-    let text = |pointer: &str| server.pointer(pointer).and_then(Value::as_str).unwrap_or("unknown").to_owned();
-    output::line(format_args!("Server: {} (answers as Docker {}, API {} to {})", text("/Platform/Name"), text("/Version"), text("/MinAPIVersion"), text("/ApiVersion")));
+    output::line(format_args!(
+        "Client: naru {} (API {})",
+        env!("CARGO_PKG_VERSION"),
+        crate::client::API_VERSION
+    ));
+    let text =
+        |pointer: &str| server.pointer(pointer).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    output::line(format_args!(
+        "Server: {} (answers as Docker {}, API {} to {})",
+        text("/Platform/Name"),
+        text("/Version"),
+        text("/MinAPIVersion"),
+        text("/ApiVersion")
+    ));
     for part in server["Components"].as_array().into_iter().flatten() {
-        output::line(format_args!(" {}: {}", part["Name"].as_str().unwrap_or_default(), part["Version"].as_str().unwrap_or_default()));
+        output::line(format_args!(
+            " {}: {}",
+            part["Name"].as_str().unwrap_or_default(),
+            part["Version"].as_str().unwrap_or_default()
+        ));
     }
     output::line(format_args!(" Kernel: {}", text("/KernelVersion")));
     Ok(0)
@@ -37,11 +52,21 @@ pub fn info(api: &Api, flag: &FormatFlag) -> Outcome {
         return Ok(0);
     }
     for (label, key) in [
-        ("Containers", "Containers"), (" Running", "ContainersRunning"), (" Paused", "ContainersPaused"),
-        (" Stopped", "ContainersStopped"), ("Images", "Images"), ("Server Version", "ServerVersion"),
-        ("Storage Driver", "Driver"), ("Cgroup Driver", "CgroupDriver"), ("Cgroup Version", "CgroupVersion"),
-        ("Kernel Version", "KernelVersion"), ("Operating System", "OperatingSystem"), ("Architecture", "Architecture"),
-        ("CPUs", "NCPU"), ("Name", "Name"), ("Root Dir", "DockerRootDir"),
+        ("Containers", "Containers"),
+        (" Running", "ContainersRunning"),
+        (" Paused", "ContainersPaused"),
+        (" Stopped", "ContainersStopped"),
+        ("Images", "Images"),
+        ("Server Version", "ServerVersion"),
+        ("Storage Driver", "Driver"),
+        ("Cgroup Driver", "CgroupDriver"),
+        ("Cgroup Version", "CgroupVersion"),
+        ("Kernel Version", "KernelVersion"),
+        ("Operating System", "OperatingSystem"),
+        ("Architecture", "Architecture"),
+        ("CPUs", "NCPU"),
+        ("Name", "Name"),
+        ("Root Dir", "DockerRootDir"),
     ] {
         let value = match &info[key] {
             Value::String(text) => text.clone(),
@@ -50,7 +75,10 @@ pub fn info(api: &Api, flag: &FormatFlag) -> Outcome {
         };
         output::line(format_args!("{label}: {value}"));
     }
-    output::line(format_args!("Total Memory: {}", table::binary_size(info["MemTotal"].as_u64().unwrap_or(0))));
+    output::line(format_args!(
+        "Total Memory: {}",
+        table::binary_size(info["MemTotal"].as_u64().unwrap_or(0))
+    ));
     for warning in info["Warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         output::talk(warning);
     }
@@ -90,14 +118,21 @@ fn df(api: &Api) -> Outcome {
     let usage = api.get("/system/df")?;
     let count = |key: &str| usage[key].as_array().map_or(0, Vec::len);
     let sum = |key: &str, pointer: &str| -> i64 {
-        usage[key].as_array().into_iter().flatten().filter_map(|item| item.pointer(pointer)?.as_i64()).filter(|size| *size > 0).sum()
+        usage[key]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item.pointer(pointer)?.as_i64())
+            .filter(|size| *size > 0)
+            .sum()
     };
     let rows = [
         ("Images", count("Images"), usage["LayersSize"].as_i64().unwrap_or(0)),
         ("Containers", count("Containers"), sum("Containers", "/SizeRw")),
         ("Local Volumes", count("Volumes"), sum("Volumes", "/UsageData/Size")),
         ("Build Cache", count("BuildCache"), sum("BuildCache", "/Size")),
-    ].map(|(name, count, size)| vec![name.to_owned(), count.to_string(), table::human_size(size)]);
+    ]
+    .map(|(name, count, size)| vec![name.to_owned(), count.to_string(), table::human_size(size)]);
     output::raw(table::render(&["TYPE", "TOTAL", "SIZE"], &rows).as_bytes());
     Ok(0)
 }

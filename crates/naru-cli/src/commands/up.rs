@@ -13,10 +13,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 pub fn up(api: &Api, flags: &UpFlags) -> Outcome {
-    let project = project::load(flags.project.file.as_deref(), flags.project.project_name.as_deref(), &flags.project.profile)?;
+    let project = project::load(
+        flags.project.file.as_deref(),
+        flags.project.project_name.as_deref(),
+        &flags.project.profile,
+    )?;
     let services = selected(&project, &flags.services)?;
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-    let started = api.post("/naru/v1/deploys", Some(&json!({ "project": project.name, "services": names })))?;
+    let started =
+        api.post("/naru/v1/deploys", Some(&json!({ "project": project.name, "services": names })))?;
     let outcome = deploy(api, &project, &services, flags);
     let finish = match &outcome {
         Ok(()) => json!({ "status": "succeeded" }),
@@ -43,8 +48,11 @@ fn selected<'a>(project: &'a Project, names: &[String]) -> Result<Vec<&'a Servic
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
     for name in names {
         if !project.services.iter().any(|service| service.name == *name) {
-            return Err(Error::not_found(format!("no such service: {name}"))
-                .with_hint(format!("project {} has: {}", project.name, project::service_names(project))));
+            return Err(Error::not_found(format!("no such service: {name}")).with_hint(format!(
+                "project {} has: {}",
+                project.name,
+                project::service_names(project)
+            )));
         }
         wanted.insert(name);
     }
@@ -54,7 +62,11 @@ fn selected<'a>(project: &'a Project, names: &[String]) -> Result<Vec<&'a Servic
             wanted.extend(service.depends_on.iter().map(|dependency| dependency.service.as_str()));
         }
     }
-    Ok(project.services.iter().filter(|service| names.is_empty() || wanted.contains(service.name.as_str())).collect())
+    Ok(project
+        .services
+        .iter()
+        .filter(|service| names.is_empty() || wanted.contains(service.name.as_str()))
+        .collect())
 }
 
 fn announce(services: &[&Service]) {
@@ -64,8 +76,13 @@ fn announce(services: &[&Service]) {
 }
 
 pub fn down(api: &Api, flags: &DownFlags) -> Outcome {
-    let project = project::load(flags.project.file.as_deref(), flags.project.project_name.as_deref(), &flags.project.profile)?;
-    let order = |item: &Value| project.services.iter().position(|service| service.name == project::service_of(item));
+    let project = project::load(
+        flags.project.file.as_deref(),
+        flags.project.project_name.as_deref(),
+        &flags.project.profile,
+    )?;
+    let order =
+        |item: &Value| project.services.iter().position(|service| service.name == project::service_of(item));
     let mut containers = project::containers(api, &project.name)?;
     // Dependants go before what they depend on.
     containers.sort_by_key(|item| std::cmp::Reverse(order(item)));

@@ -27,9 +27,9 @@ pub fn volume(api: &Api, command: VolumeCommand) -> Outcome {
                 Ok(())
             })
         }
-        VolumeCommand::Inspect { format, names } => {
-            super::inspect::show(&names, format.as_deref(), |name| api.get(&format!("/volumes/{}", escape(name))))
-        }
+        VolumeCommand::Inspect { format, names } => super::inspect::show(&names, format.as_deref(), |name| {
+            api.get(&format!("/volumes/{}", escape(name)))
+        }),
         VolumeCommand::Prune { force, all } => {
             let wanted: &[&str] = if all { &["all=true"] } else { &[] };
             prune(api, "volumes", "VolumesDeleted", force, wanted)
@@ -38,7 +38,8 @@ pub fn volume(api: &Api, command: VolumeCommand) -> Outcome {
 }
 
 fn list(api: &Api, flags: &ListFlags) -> Outcome {
-    let answer = api.get(&format!("/volumes{}", query(&[("filters", filters(&flags.filter)?.as_deref())])))?;
+    let answer =
+        api.get(&format!("/volumes{}", query(&[("filters", filters(&flags.filter)?.as_deref())])))?;
     let rows: Vec<Value> = answer["Volumes"].as_array().into_iter().flatten().cloned().collect();
     print_rows(&rows, flags, &[("DRIVER", "Driver"), ("VOLUME NAME", "Name")], "Name")
 }
@@ -48,7 +49,8 @@ pub fn prune(api: &Api, noun: &str, key: &str, force: bool, wanted: &[&str]) -> 
         return Ok(0);
     }
     let wanted: Vec<String> = wanted.iter().map(|text| (*text).to_owned()).collect();
-    let answer = api.post(&format!("/{noun}/prune{}", query(&[("filters", filters(&wanted)?.as_deref())])), None)?;
+    let answer =
+        api.post(&format!("/{noun}/prune{}", query(&[("filters", filters(&wanted)?.as_deref())])), None)?;
     for name in answer[key].as_array().into_iter().flatten().filter_map(Value::as_str) {
         output::line(name);
     }
@@ -64,6 +66,9 @@ fn confirmed(question: &str) -> naru_types::Result<bool> {
     }
     output::talk(question);
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Error::internal("cannot read the answer").with_source(error))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Error::internal("cannot read the answer").with_source(error))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -25,7 +25,11 @@ fn names_and_flags(lab: &Lab) {
         (&["run", "--rm", "No/Such/Upper"][..], 125, &["lowercase"][..]),
         (&["run", "--rm", "--pull", "never", "nosuch:1"], 125, &["nosuch:1"]),
         (&["run", "--name", "bad/name", "busybox"], 125, &["bad/name"]),
-        (&["run", "--mount", "type=bind,source=/does/not/exist,target=/x", "busybox"], 125, &["/does/not/exist"]),
+        (
+            &["run", "--mount", "type=bind,source=/does/not/exist,target=/x", "busybox"],
+            125,
+            &["/does/not/exist"],
+        ),
         (&["run", "-v", "relative/../x", "busybox"], 125, &[]),
         (&["run", "--network", "nowhere", "busybox"], 125, &["nowhere"]),
         (&["run", "-m", "1k", "busybox"], 125, &["6MB"]),

@@ -43,27 +43,46 @@ HEALTHCHECK --interval=5s CMD true
 ENTRYPOINT [\"/usr/bin/run.sh\"]
 CMD [\"from\", \"cmd\"]
 ";
-    let dir = context(lab, "stages", &[
-        ("Dockerfile", dockerfile),
-        ("run.sh", "#!/bin/sh\necho $GREETING $(cat /srv/app/word) $(cat /srv/heredoc) $(ls data) $(id -u) $@\n"),
-        ("data/kept", "x"),
-        ("data/ignored.log", "x"),
-        (".dockerignore", "**/*.log\n"),
-    ]);
-    let out = lab.docker(&["build", "-t", "staged:1", "--build-arg", "WORD=given", dir.to_str().unwrap()]).expect(0, "the build");
+    let dir = context(
+        lab,
+        "stages",
+        &[
+            ("Dockerfile", dockerfile),
+            (
+                "run.sh",
+                "#!/bin/sh\necho $GREETING $(cat /srv/app/word) $(cat /srv/heredoc) $(ls data) $(id -u) $@\n",
+            ),
+            ("data/kept", "x"),
+            ("data/ignored.log", "x"),
+            (".dockerignore", "**/*.log\n"),
+        ],
+    );
+    let out = lab
+        .docker(&["build", "-t", "staged:1", "--build-arg", "WORD=given", dir.to_str().unwrap()])
+        .expect(0, "the build");
     assert!(out.stdout.contains("Step 1/") && out.stdout.contains("Successfully tagged staged:1"), "{out:?}");
     // `run.sh` is 0700 of root: the image's user can't execute it.
     lab.docker(&["run", "--rm", "staged:1"]).expect(126, "a file of mode 0700 of another user");
     let said = lab.ok(&["run", "--rm", "-u", "0", "staged:1"]);
     assert_eq!(said, "hello there given heredoc kept 0 from cmd");
-    assert_eq!(lab.ok(&["run", "--rm", "--entrypoint", "stat", "staged:1", "-c", "%u:%g %a", "/srv/app/word"]), "1000:50 640");
+    assert_eq!(
+        lab.ok(&["run", "--rm", "--entrypoint", "stat", "staged:1", "-c", "%u:%g %a", "/srv/app/word"]),
+        "1000:50 640"
+    );
     let view = lab.ok(&["image", "inspect", "-f", "{{.Config.User}} {{.Config.WorkingDir}} {{.Config.StopSignal}} {{.Config.Labels.c}} {{json .Config.ExposedPorts}} {{json .Config.Volumes}}", "staged:1"]);
     assert_eq!(view, r#"1000:50 /srv/app SIGINT d e {"8080/tcp":{}} {"/srv/state":{}}"#);
     lab.ok(&["rmi", "staged:1"]);
 }
 
 fn cache(lab: &Lab) {
-    let dir = context(lab, "cached", &[("Dockerfile", "FROM busybox\nRUN date +%N > /first\nCOPY file /file\nRUN date +%N > /second\n"), ("file", "one")]);
+    let dir = context(
+        lab,
+        "cached",
+        &[
+            ("Dockerfile", "FROM busybox\nRUN date +%N > /first\nCOPY file /file\nRUN date +%N > /second\n"),
+            ("file", "one"),
+        ],
+    );
     let path = dir.to_str().unwrap().to_owned();
     let build = || {
         lab.ok(&["build", "-t", "cached", &path]);
@@ -91,7 +110,11 @@ fn push_and_pull(lab: &Lab) {
     let config = data.join("config.yml");
     std::fs::write(&config, format!("version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:5055}}\n", data.display())).unwrap();
     let mut registry = lab.inside("docker-registry");
-    registry.arg("serve").arg(&config).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    registry
+        .arg("serve")
+        .arg(&config)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
     let mut registry = registry.spawn().unwrap();
     crate::lab::wait_for("the registry", || lab.sh("curl -sm 1 http://127.0.0.1:5055/v2/").code == 0);
     let id = lab.ok(&["image", "inspect", "-f", "{{.Id}}", "busybox"]);
@@ -100,7 +123,10 @@ fn push_and_pull(lab: &Lab) {
     assert!(pushed.contains("digest: sha256:"), "{pushed}");
     lab.ok(&["rmi", "127.0.0.1:5055/library/busybox:pushed"]);
     let pulled = lab.ok(&["pull", "127.0.0.1:5055/library/busybox:pushed"]);
-    assert!(pulled.contains("Status: Downloaded newer image for 127.0.0.1:5055/library/busybox:pushed"), "{pulled}");
+    assert!(
+        pulled.contains("Status: Downloaded newer image for 127.0.0.1:5055/library/busybox:pushed"),
+        "{pulled}"
+    );
     assert_eq!(lab.ok(&["image", "inspect", "-f", "{{.Id}}", "127.0.0.1:5055/library/busybox:pushed"]), id);
     let out = lab.docker(&["pull", "127.0.0.1:5055/library/missing:1"]).expect(1, "pulling what isn't there");
     assert!(out.stderr.contains("not found") || out.stderr.contains("manifest unknown"), "{out:?}");

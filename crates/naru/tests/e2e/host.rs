@@ -13,7 +13,11 @@ impl Snapshot {
         let mut set = BTreeSet::new();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         // Fields 5 and on: mount point and what is mounted; ids change by themselves.
-        set.extend(mounts.lines().map(|line| format!("mount {}", line.split(' ').skip(4).collect::<Vec<_>>().join(" "))));
+        set.extend(
+            mounts
+                .lines()
+                .map(|line| format!("mount {}", line.split(' ').skip(4).collect::<Vec<_>>().join(" "))),
+        );
         cgroups(Path::new("/sys/fs/cgroup"), 0, &mut set);
         for line in text("ip", &["-o", "link"]).lines() {
             set.extend(line.split(": ").nth(1).map(|name| format!("link {name}")));

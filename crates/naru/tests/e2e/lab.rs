@@ -44,7 +44,8 @@ pub fn missing() -> Option<String> {
             return Some(format!("needs {program}; cargo xtask setup installs it"));
         }
     }
-    (!base_image("busybox_latest").exists()).then(|| "needs the base images; cargo xtask images makes them".into())
+    (!base_image("busybox_latest").exists())
+        .then(|| "needs the base images; cargo xtask images makes them".into())
 }
 
 /// A root file system made by `cargo xtask images`.
@@ -66,10 +67,23 @@ impl Lab {
             .spawn()
             .unwrap();
         let lab = Self { dir, name, holder: Mutex::new(holder), daemon: Mutex::new(None) };
-        wait_for("the namespace", || text("nsenter", &["-t", &lab.holder_pid(), "-n", "ip", "-o", "link"]).contains("UP"));
+        wait_for("the namespace", || {
+            text("nsenter", &["-t", &lab.holder_pid(), "-n", "ip", "-o", "link"]).contains("UP")
+        });
         lab.start_daemon();
-        lab.docker_in(&["import", "-c", "CMD [\"sh\"]", "-c", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "-", "busybox:latest"], &std::fs::read(base_image("busybox_latest")).unwrap())
-            .expect(0, "importing busybox");
+        lab.docker_in(
+            &[
+                "import",
+                "-c",
+                "CMD [\"sh\"]",
+                "-c",
+                "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "-",
+                "busybox:latest",
+            ],
+            &std::fs::read(base_image("busybox_latest")).unwrap(),
+        )
+        .expect(0, "importing busybox");
         lab
     }
 
@@ -78,14 +92,16 @@ impl Lab {
     }
 
     pub fn start_daemon(&self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("daemon.log")).unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.dir.join("daemon.log")).unwrap();
         let mut command = self.inside(NARU);
         command.arg("daemon").arg("--root").arg(self.dir.join("root")).arg("--run").arg(self.dir.join("run"));
         command.args(["--cgroup-parent", &self.name]);
         if self.config().exists() {
             command.arg("--config").arg(self.config());
         }
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child =
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         *self.daemon.lock().unwrap() = Some(child);
         wait_for("the daemon", || self.docker(&["version"]).code == 0);
     }
@@ -117,7 +133,10 @@ impl Lab {
 
     pub fn keeper_pid(&self) -> Option<String> {
         let run = self.dir.join("run").display().to_string();
-        processes().into_iter().find(|(_, line)| line.contains(" keeper ") && line.contains(&run)).map(|(pid, _)| pid)
+        processes()
+            .into_iter()
+            .find(|(_, line)| line.contains(" keeper ") && line.contains(&run))
+            .map(|(pid, _)| pid)
     }
 
     /// A command inside the daemon's network namespace.
@@ -149,7 +168,10 @@ impl Lab {
     pub fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(args);
-        command.env("DOCKER_CONFIG", self.dir.join("docker-config")).env("DOCKER_BUILDKIT", "0").env_remove("DOCKER_HOST");
+        command
+            .env("DOCKER_CONFIG", self.dir.join("docker-config"))
+            .env("DOCKER_BUILDKIT", "0")
+            .env_remove("DOCKER_HOST");
         command
     }
 
@@ -169,7 +191,8 @@ impl Lab {
     pub fn api(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let socket = self.socket().display().to_string();
         let url = format!("http://localhost{path}");
-        let mut args = vec!["-sS", "-m", "20", "--unix-socket", &socket, "-X", method, "-w", "\n%{http_code}", &url];
+        let mut args =
+            vec!["-sS", "-m", "20", "--unix-socket", &socket, "-X", method, "-w", "\n%{http_code}", &url];
         if !body.is_empty() {
             args.extend(["-H", "Content-Type: application/json", "--data-binary", body]);
         }
@@ -242,7 +265,8 @@ fn processes() -> Vec<(String, String)> {
 }
 
 pub fn collect(mut command: Command, input: &[u8]) -> Out {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let writer = std::thread::spawn(move || {

@@ -22,7 +22,17 @@ type Test = (&'static str, fn(&Lab));
 
 /// In this order: the cheap and telling ones first. Each stands alone and cleans up after itself.
 fn tests() -> Vec<Test> {
-    [verbs::TESTS, limits::TESTS, networks::TESTS, build::TESTS, bad_input::TESTS, project::TESTS, crash::TESTS, storm::TESTS].concat()
+    [
+        verbs::TESTS,
+        limits::TESTS,
+        networks::TESTS,
+        build::TESTS,
+        bad_input::TESTS,
+        project::TESTS,
+        crash::TESTS,
+        storm::TESTS,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {
@@ -66,6 +76,9 @@ fn main() -> ExitCode {
         println!("failed: {name}");
     }
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!("test result: {word}. {passed} passed; {} failed; 0 ignored; 0 measured; 0 filtered out", failed.len());
+    println!(
+        "test result: {word}. {passed} passed; {} failed; 0 ignored; 0 measured; 0 filtered out",
+        failed.len()
+    );
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

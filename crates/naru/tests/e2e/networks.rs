@@ -14,7 +14,20 @@ const SERVE: &str = "mkdir /www && echo afloat > /www/index.html && exec httpd -
 
 fn names(lab: &Lab) {
     lab.ok(&["network", "create", "river"]);
-    lab.ok(&["run", "-d", "--name", "web", "--network", "river", "--network-alias", "shop", "busybox", "sh", "-c", SERVE]);
+    lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "river",
+        "--network-alias",
+        "shop",
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ]);
     for name in ["web", "shop"] {
         let fetch = format!("wget -qO- http://{name}/");
         let get = || lab.docker(&["run", "--rm", "--network", "river", "busybox", "sh", "-c", &fetch]);
@@ -36,7 +49,11 @@ fn published(lab: &Lab) {
     wait_for("the published port", || lab.sh("curl -sm 2 http://127.0.0.1:18080/").stdout == "afloat\n");
     let gateway = lab.ok(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]);
     let hairpin = format!("wget -T 3 -qO- http://{gateway}:18080/");
-    assert_eq!(lab.ok(&["run", "--rm", "busybox", "sh", "-c", &hairpin]), "afloat", "another container through the published port");
+    assert_eq!(
+        lab.ok(&["run", "--rm", "busybox", "sh", "-c", &hairpin]),
+        "afloat",
+        "another container through the published port"
+    );
     let out = lab.docker(&["run", "-d", "--name", "second", "-p", "18080:80", "busybox", "sleep", "1"]);
     assert!(out.code == 125 && out.stderr.contains("18080"), "{out:?}");
     lab.ok(&["rm", "-f", "web", "second"]);
@@ -50,13 +67,32 @@ fn outside(lab: &Lab) {
     let peer = std::process::Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap();
     let mut peer = scopeguard(peer);
     let pid = peer.0.id().to_string();
-    wait_for("the neighbour", || std::fs::read_link(format!("/proc/{pid}/ns/net")).ok() != std::fs::read_link("/proc/self/ns/net").ok());
+    wait_for("the neighbour", || {
+        std::fs::read_link(format!("/proc/{pid}/ns/net")).ok() != std::fs::read_link("/proc/self/ns/net").ok()
+    });
     lab.sh(&format!("ip link set out1 netns {pid}")).expect(0, "moving the peer");
     let enter = |script: &str| crate::host::text("nsenter", &["-t", &pid, "-n", "sh", "-c", script]);
     enter("ip addr add 198.18.0.2/24 dev out1 && ip link set out1 up && ip link set lo up");
-    lab.ok(&["run", "-d", "--name", "web", "-p", "18081:80", "-p", "127.0.0.1:18082:80", "busybox", "sh", "-c", SERVE]);
+    lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-p",
+        "18081:80",
+        "-p",
+        "127.0.0.1:18082:80",
+        "busybox",
+        "sh",
+        "-c",
+        SERVE,
+    ]);
     wait_for("the port from outside", || enter("curl -sm 2 http://198.18.0.1:18081/") == "afloat\n");
-    assert_eq!(enter("curl -sm 2 http://198.18.0.1:18082/"), "", "a port published on 127.0.0.1 answers outside");
+    assert_eq!(
+        enter("curl -sm 2 http://198.18.0.1:18082/"),
+        "",
+        "a port published on 127.0.0.1 answers outside"
+    );
     // The way out: the container reaches the neighbour, which sees the host's address.
     let listener = enter("timeout 5 true; echo ok");
     assert_eq!(listener, "ok\n");
@@ -83,7 +119,10 @@ impl Drop for Killed {
 fn verbs(lab: &Lab) {
     let id = lab.ok(&["network", "create", "--subnet", "10.77.0.0/24", "--label", "a=b", "lake"]);
     assert_eq!(id.len(), 64);
-    assert_eq!(lab.ok(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}} {{.Labels.a}}", "lake"]), "10.77.0.0/24 b");
+    assert_eq!(
+        lab.ok(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}} {{.Labels.a}}", "lake"]),
+        "10.77.0.0/24 b"
+    );
     let list = lab.ok(&["network", "ls", "--format", "{{.Name}} {{.Driver}}"]);
     for line in ["bridge bridge", "host host", "none null", "lake bridge"] {
         assert!(list.lines().any(|found| found == line), "{line} is missing in {list}");
@@ -101,10 +140,19 @@ fn verbs(lab: &Lab) {
 }
 
 fn modes(lab: &Lab) {
-    assert_eq!(lab.ok(&["run", "--rm", "--network", "none", "busybox", "sh", "-c", "ls /sys/class/net"]), "lo");
-    assert!(lab.ok(&["run", "--rm", "--network", "host", "busybox", "sh", "-c", "ls /sys/class/net"]).contains("naru0"));
+    assert_eq!(
+        lab.ok(&["run", "--rm", "--network", "none", "busybox", "sh", "-c", "ls /sys/class/net"]),
+        "lo"
+    );
+    assert!(
+        lab.ok(&["run", "--rm", "--network", "host", "busybox", "sh", "-c", "ls /sys/class/net"])
+            .contains("naru0")
+    );
     lab.ok(&["run", "-d", "--name", "owner", "busybox", "sleep", "1000"]);
     let address = |args: &[&str]| lab.ok(&[args, &["ip", "-o", "-4", "addr", "show", "eth0"]].concat());
-    assert_eq!(address(&["run", "--rm", "--network", "container:owner", "busybox"]), address(&["exec", "owner"]));
+    assert_eq!(
+        address(&["run", "--rm", "--network", "container:owner", "busybox"]),
+        address(&["exec", "owner"])
+    );
     lab.ok(&["rm", "-f", "owner"]);
 }

@@ -29,7 +29,8 @@ services:
 volumes:
   hold:
 ";
-const DOCKERFILE: &str = "FROM busybox\nRUN mkdir /www\nCMD echo $WORD > /www/index.html && exec httpd -f -p 80 -h /www\n";
+const DOCKERFILE: &str =
+    "FROM busybox\nRUN mkdir /www\nCMD echo $WORD > /www/index.html && exec httpd -f -p 80 -h /www\n";
 
 fn project(lab: &Lab) -> PathBuf {
     let dir = lab.dir.join("project");
@@ -44,7 +45,11 @@ fn fetch(lab: &Lab, path: &str) -> String {
     let ca = lab.dir.join("ca.pem");
     let pem = lab.naru(&["ca"], &lab.dir).expect(0, "naru ca").stdout;
     std::fs::write(&ca, pem).unwrap();
-    lab.sh(&format!("curl -sSm 3 --cacert {} --resolve dock.localhost:443:127.0.0.1 https://dock.localhost{path}", ca.display())).stdout
+    lab.sh(&format!(
+        "curl -sSm 3 --cacert {} --resolve dock.localhost:443:127.0.0.1 https://dock.localhost{path}",
+        ca.display()
+    ))
+    .stdout
 }
 
 fn up_and_down(lab: &Lab) {
@@ -65,7 +70,9 @@ fn up_and_down(lab: &Lab) {
     // The daemon's death changes nothing for the route.
     lab.kill_daemon();
     let ca = lab.dir.join("ca.pem").display().to_string();
-    let page = lab.sh(&format!("curl -sSm 3 --cacert {ca} --resolve dock.localhost:443:127.0.0.1 https://dock.localhost/"));
+    let page = lab.sh(&format!(
+        "curl -sSm 3 --cacert {ca} --resolve dock.localhost:443:127.0.0.1 https://dock.localhost/"
+    ));
     assert_eq!(page.stdout, "afloat\n", "{page:?}");
     lab.start_daemon();
     lab.naru(&["down", "-v"], &dir).expect(0, "naru down");
@@ -84,7 +91,11 @@ fn change(lab: &Lab) {
     std::fs::write(dir.join(".env"), "WORD=anchored\n").unwrap();
     lab.naru(&["up"], &dir).expect(0, "naru up with a change");
     wait_for("the new page", || fetch(lab, "/") == "anchored\n");
-    assert_eq!(lab.ok(&["ps", "-q", "--filter", "label=com.docker.compose.service=store"]), store, "an unchanged service was replaced");
+    assert_eq!(
+        lab.ok(&["ps", "-q", "--filter", "label=com.docker.compose.service=store"]),
+        store,
+        "an unchanged service was replaced"
+    );
     // A deploy that can't work says so and leaves the old service alone.
     std::fs::write(dir.join("Dockerfile"), "FROM busybox\nRUN exit 3\n").unwrap();
     let out = lab.naru(&["up"], &dir).expect(1, "naru up with a broken build");

@@ -31,11 +31,23 @@ fn run_attached(lab: &Lab) {
     for (args, code, stdout) in [
         (vec!["run", "--rm", "busybox", "echo", "hello"], 0, "hello\n"),
         (vec!["run", "--rm", "busybox", "sh", "-c", "exit 7"], 7, ""),
-        (vec!["run", "--rm", "-e", "A=b", "-w", "/tmp", "busybox", "sh", "-c", "echo $A $PWD"], 0, "b /tmp\n"),
+        (
+            vec!["run", "--rm", "-e", "A=b", "-w", "/tmp", "busybox", "sh", "-c", "echo $A $PWD"],
+            0,
+            "b /tmp\n",
+        ),
         (vec!["run", "--rm", "-u", "1000:1000", "busybox", "id", "-u"], 0, "1000\n"),
         (vec!["run", "--rm", "--hostname", "ship", "busybox", "hostname"], 0, "ship\n"),
-        (vec!["run", "--rm", "--read-only", "busybox", "sh", "-c", "touch /x 2>/dev/null || echo ro"], 0, "ro\n"),
-        (vec!["run", "--rm", "--tmpfs", "/scratch", "busybox", "sh", "-c", "touch /scratch/x && echo ok"], 0, "ok\n"),
+        (
+            vec!["run", "--rm", "--read-only", "busybox", "sh", "-c", "touch /x 2>/dev/null || echo ro"],
+            0,
+            "ro\n",
+        ),
+        (
+            vec!["run", "--rm", "--tmpfs", "/scratch", "busybox", "sh", "-c", "touch /scratch/x && echo ok"],
+            0,
+            "ok\n",
+        ),
         (vec!["run", "--rm", "--entrypoint", "echo", "busybox", "a", "b"], 0, "a b\n"),
         (vec!["run", "--rm", "--init", "busybox", "sh", "-c", "echo $$"], 0, ""),
     ] {
@@ -52,7 +64,10 @@ fn run_attached(lab: &Lab) {
 }
 
 fn run_streams(lab: &Lab) {
-    let out = lab.docker_in(&["run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo end; echo err >&2"], b"one\ntwo\n");
+    let out = lab.docker_in(
+        &["run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo end; echo err >&2"],
+        b"one\ntwo\n",
+    );
     assert_eq!((out.code, out.stdout.as_str(), out.stderr.as_str()), (0, "one\ntwo\nend\n", "err\n"));
     let big = vec![b'x'; 3 << 20];
     let out = lab.docker_in(&["run", "--rm", "-i", "busybox", "wc", "-c"], &big);
@@ -61,11 +76,25 @@ fn run_streams(lab: &Lab) {
 
 fn run_terminal(lab: &Lab) {
     // script(1) gives the client a terminal.
-    let docker = lab.docker_command(&["run", "--rm", "-it", "busybox", "sh", "-c", "tty; stty size; read x; echo got $x"]);
-    let words: Vec<String> = std::iter::once(docker.get_program()).chain(docker.get_args()).map(|w| format!("'{}'", w.to_string_lossy())).collect();
+    let docker = lab.docker_command(&[
+        "run",
+        "--rm",
+        "-it",
+        "busybox",
+        "sh",
+        "-c",
+        "tty; stty size; read x; echo got $x",
+    ]);
+    let words: Vec<String> = std::iter::once(docker.get_program())
+        .chain(docker.get_args())
+        .map(|w| format!("'{}'", w.to_string_lossy()))
+        .collect();
     let line = format!("stty rows 33 cols 111; {}", words.join(" "));
     let mut script = std::process::Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).env("DOCKER_CONFIG", lab.dir.join("docker-config")).env("TERM", "xterm");
+    script
+        .args(["-qec", &line, "/dev/null"])
+        .env("DOCKER_CONFIG", lab.dir.join("docker-config"))
+        .env("TERM", "xterm");
     let out = crate::lab::collect(script, b"ahoy\n");
     assert_eq!(out.code, 0, "{out:?}");
     assert!(out.stdout.contains("/dev/pts/0") || out.stdout.contains("/dev/console"), "{out:?}");
@@ -73,7 +102,16 @@ fn run_terminal(lab: &Lab) {
 }
 
 fn life(lab: &Lab) {
-    let id = lab.ok(&["run", "-d", "--name", "boat", "busybox", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"]);
+    let id = lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "boat",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 3' TERM; while :; do sleep 0.1; done",
+    ]);
     assert_eq!(id.len(), 64);
     let status = || lab.ok(&["inspect", "-f", "{{.State.Status}}", "boat"]);
     assert_eq!(status(), "running");
@@ -107,7 +145,17 @@ fn logs(lab: &Lab) {
     assert_eq!(lab.ok(&["logs", "-f", "talker"]).lines().count(), 5, "following a dead container ends");
     lab.ok(&["rm", "talker"]);
     // Following a live one ends with it and has every line.
-    lab.ok(&["run", "-d", "--rm", "--name", "counter", "busybox", "sh", "-c", "for i in $(seq 1 500); do echo $i; done; sleep 1; echo last"]);
+    lab.ok(&[
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "counter",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in $(seq 1 500); do echo $i; done; sleep 1; echo last",
+    ]);
     let followed = lab.ok(&["logs", "-f", "counter"]);
     assert_eq!((followed.lines().count(), followed.lines().last()), (501, Some("last")));
 }
@@ -115,7 +163,22 @@ fn logs(lab: &Lab) {
 fn exec(lab: &Lab) {
     lab.ok(&["run", "-d", "--name", "host", "-e", "A=1", "busybox", "sleep", "1000"]);
     assert_eq!(lab.ok(&["exec", "host", "sh", "-c", "echo $A"]), "1");
-    assert_eq!(lab.ok(&["exec", "-e", "B=2", "-w", "/tmp", "-u", "nobody", "host", "sh", "-c", "echo $B $PWD $(id -un)"]), "2 /tmp nobody");
+    assert_eq!(
+        lab.ok(&[
+            "exec",
+            "-e",
+            "B=2",
+            "-w",
+            "/tmp",
+            "-u",
+            "nobody",
+            "host",
+            "sh",
+            "-c",
+            "echo $B $PWD $(id -un)"
+        ]),
+        "2 /tmp nobody"
+    );
     let out = lab.docker_in(&["exec", "-i", "host", "cat"], b"through\n");
     assert_eq!(out.stdout, "through\n");
     lab.docker(&["exec", "host", "sh", "-c", "exit 9"]).expect(9, "the exit code of exec");
@@ -123,19 +186,45 @@ fn exec(lab: &Lab) {
     lab.ok(&["exec", "-d", "host", "touch", "/made"]);
     wait_for("the detached exec", || lab.docker(&["exec", "host", "test", "-e", "/made"]).code == 0);
     // It gets what init has: the same filter, the same capabilities, no way up.
-    let confined = |file: &str| lab.ok(&["exec", "host", "grep", "-E", "^(Seccomp|Cap...|NoNewPrivs):", file]);
+    let confined =
+        |file: &str| lab.ok(&["exec", "host", "grep", "-E", "^(Seccomp|Cap...|NoNewPrivs):", file]);
     assert_eq!(confined("/proc/self/status"), confined("/proc/1/status"));
     lab.ok(&["rm", "-f", "host"]);
     lab.docker(&["exec", "host", "true"]).expect(1, "exec in nothing");
 }
 
 fn inspect_and_ps(lab: &Lab) {
-    lab.ok(&["run", "-d", "--name", "shown", "-l", "team=river", "-p", "127.0.0.1::80", "-m", "64m", "busybox", "sleep", "1000"]);
-    let row = lab.ok(&["ps", "--filter", "label=team=river", "--format", "{{.Names}}|{{.Image}}|{{.Command}}|{{.State}}"]);
+    lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "shown",
+        "-l",
+        "team=river",
+        "-p",
+        "127.0.0.1::80",
+        "-m",
+        "64m",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let row = lab.ok(&[
+        "ps",
+        "--filter",
+        "label=team=river",
+        "--format",
+        "{{.Names}}|{{.Image}}|{{.Command}}|{{.State}}",
+    ]);
     assert_eq!(row, "shown|busybox|\"sleep 1000\"|running");
     let table = lab.ok(&["ps"]);
     assert!(table.starts_with("CONTAINER ID   IMAGE "), "{table}");
-    let view = lab.ok(&["inspect", "-f", "{{.Name}} {{.HostConfig.Memory}} {{.Config.Labels.team}} {{.State.Running}}", "shown"]);
+    let view = lab.ok(&[
+        "inspect",
+        "-f",
+        "{{.Name}} {{.HostConfig.Memory}} {{.Config.Labels.team}} {{.State.Running}}",
+        "shown",
+    ]);
     assert_eq!(view, "/shown 67108864 river true");
     assert!(lab.ok(&["port", "shown"]).starts_with("80/tcp -> 127.0.0.1:"));
     assert!(lab.ok(&["top", "shown"]).contains("sleep 1000"));
@@ -145,7 +234,10 @@ fn inspect_and_ps(lab: &Lab) {
 fn images(lab: &Lab) {
     lab.ok(&["tag", "busybox", "boat/yard:1"]);
     let list = lab.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
-    assert!(list.lines().any(|line| line == "boat/yard:1") && list.lines().any(|line| line == "busybox:latest"), "{list}");
+    assert!(
+        list.lines().any(|line| line == "boat/yard:1") && list.lines().any(|line| line == "busybox:latest"),
+        "{list}"
+    );
     let archive = lab.dir.join("saved.tar");
     let archive = archive.to_str().unwrap();
     lab.ok(&["save", "-o", archive, "boat/yard:1"]);
@@ -192,7 +284,11 @@ fn volumes(lab: &Lab) {
     lab.ok(&["create", "--name", "keeper", "-v", "hold:/data", "busybox"]);
     lab.docker(&["volume", "rm", "hold"]).expect(1, "removing a volume in use");
     lab.ok(&["rm", "-v", "keeper"]);
-    assert_eq!(lab.ok(&["run", "--rm", "-v", "hold:/data", "busybox", "cat", "/data/x"]), "kept", "rm -v took a named volume");
+    assert_eq!(
+        lab.ok(&["run", "--rm", "-v", "hold:/data", "busybox", "cat", "/data/x"]),
+        "kept",
+        "rm -v took a named volume"
+    );
     assert_eq!(lab.ok(&["volume", "rm", "hold"]), "hold");
     let bind = lab.dir.join("bound");
     let mount = format!("{}:/b", bind.display());
@@ -204,7 +300,17 @@ fn events_and_stats(lab: &Lab) {
     let since = lab.sh("date +%s").stdout.trim().to_owned();
     lab.ok(&["run", "--rm", "--name", "eventful", "busybox", "true"]);
     let until = lab.sh("sleep 1; date +%s").stdout.trim().to_owned();
-    let list = lab.ok(&["events", "--since", &since, "--until", &until, "--filter", "container=eventful", "--format", "{{.Action}}"]);
+    let list = lab.ok(&[
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "container=eventful",
+        "--format",
+        "{{.Action}}",
+    ]);
     let actions: Vec<&str> = list.lines().collect();
     for wanted in ["create", "start", "die", "destroy"] {
         assert!(actions.contains(&wanted), "{wanted} is missing in {actions:?}");
@@ -217,7 +323,21 @@ fn events_and_stats(lab: &Lab) {
 }
 
 fn health(lab: &Lab) {
-    lab.ok(&["run", "-d", "--name", "patient", "--health-cmd", "test -e /well", "--health-interval", "200ms", "--health-retries", "2", "busybox", "sleep", "1000"]);
+    lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "patient",
+        "--health-cmd",
+        "test -e /well",
+        "--health-interval",
+        "200ms",
+        "--health-retries",
+        "2",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
     let status = || lab.ok(&["inspect", "-f", "{{.State.Health.Status}}", "patient"]);
     wait_for("unhealthy", || status() == "unhealthy");
     lab.ok(&["exec", "patient", "touch", "/well"]);
@@ -227,8 +347,21 @@ fn health(lab: &Lab) {
 }
 
 fn restart_policy(lab: &Lab) {
-    lab.ok(&["run", "-d", "--name", "stubborn", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 4"]);
-    wait_for("the last try", || lab.ok(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "stubborn"]) == "exited 2");
+    lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "stubborn",
+        "--restart",
+        "on-failure:2",
+        "busybox",
+        "sh",
+        "-c",
+        "echo try; exit 4",
+    ]);
+    wait_for("the last try", || {
+        lab.ok(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "stubborn"]) == "exited 2"
+    });
     assert_eq!(lab.ok(&["logs", "stubborn"]).lines().count(), 3);
     lab.ok(&["rm", "stubborn"]);
     lab.ok(&["run", "-d", "--name", "always", "--restart", "always", "busybox", "sleep", "1000"]);
@@ -238,12 +371,23 @@ fn restart_policy(lab: &Lab) {
     wait_for("the restart", || pid() != first && pid() != "0");
     lab.ok(&["stop", "-t", "0", "always"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!(lab.ok(&["inspect", "-f", "{{.State.Status}}", "always"]), "exited", "a stopped container came back");
+    assert_eq!(
+        lab.ok(&["inspect", "-f", "{{.State.Status}}", "always"]),
+        "exited",
+        "a stopped container came back"
+    );
     lab.ok(&["rm", "-f", "always"]);
 }
 
 fn isolation(lab: &Lab) {
-    let out = lab.ok(&["run", "--rm", "busybox", "sh", "-c", "cat /proc/self/status | grep -E 'CapEff|Seccomp:|CapInh'"]);
+    let out = lab.ok(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /proc/self/status | grep -E 'CapEff|Seccomp:|CapInh'",
+    ]);
     assert!(out.contains("00000000a80425fb") && out.contains("Seccomp:\t2"), "{out}");
     for (what, script) in [
         ("mount", "mount -t tmpfs x /mnt"),
@@ -257,6 +401,13 @@ fn isolation(lab: &Lab) {
         let out = lab.docker(&["run", "--rm", "busybox", "sh", "-c", script]);
         assert_ne!(out.code, 0, "{what} worked in a container: {out:?}");
     }
-    let ids = lab.ok(&["run", "--rm", "busybox", "sh", "-c", "echo $$; ls /proc | grep -c '^[0-9]'; ls /dev | tr '\\n' ' '"]);
+    let ids = lab.ok(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "echo $$; ls /proc | grep -c '^[0-9]'; ls /dev | tr '\\n' ' '",
+    ]);
     assert!(ids.starts_with("1\n") && !ids.contains("sda") && ids.contains("null"), "{ids}");
 }

@@ -19,11 +19,13 @@ pub fn services(api: &Api, project: &Project, services: &[&Service], timeout_sec
     for service in services {
         for dependency in &service.depends_on {
             if let Some(target) = project.services.iter().find(|other| other.name == dependency.service) {
-                wait(api, &target.container_name, dependency.condition, timeout)
-                    .map_err(|error| error.context(format_args!("service {} depends on {}", service.name, target.name)))?;
+                wait(api, &target.container_name, dependency.condition, timeout).map_err(|error| {
+                    error.context(format_args!("service {} depends on {}", service.name, target.name))
+                })?;
             }
         }
-        converge(api, project, service).map_err(|error| error.context(format_args!("service {}", service.name)))?;
+        converge(api, project, service)
+            .map_err(|error| error.context(format_args!("service {}", service.name)))?;
     }
     // A route leads to healthy containers only: the deploy is done when there are some.
     for service in services.iter().filter(|service| service.route.is_some()) {
@@ -42,7 +44,8 @@ fn converge(api: &Api, project: &Project, service: &Service) -> Result<()> {
         let id = create(api, service, image_id, &service.container_name)?;
         return start_new(api, service, &id, None);
     };
-    let same = project::label(old, LABEL_HASH) == service.config_hash && project::label(old, LABEL_IMAGE) == image_id;
+    let same = project::label(old, LABEL_HASH) == service.config_hash
+        && project::label(old, LABEL_IMAGE) == image_id;
     let old_id = old["Id"].as_str().unwrap_or_default();
     if same {
         if old["State"].as_str() != Some("running") {
@@ -59,7 +62,8 @@ fn converge(api: &Api, project: &Project, service: &Service) -> Result<()> {
 fn create(api: &Api, service: &Service, image_id: &str, name: &str) -> Result<String> {
     let mut spec = service.spec.clone();
     spec.labels.insert(LABEL_IMAGE.into(), image_id.to_owned());
-    let body = serde_json::to_value(&spec).map_err(|error| Error::internal("cannot write the description").with_source(error))?;
+    let body = serde_json::to_value(&spec)
+        .map_err(|error| Error::internal("cannot write the description").with_source(error))?;
     // What an interrupted deploy left under the passing name.
     if name != service.container_name {
         super::gone(api.delete(&format!("/containers/{}{}", escape(name), query(&[("force", Some("1"))]))))?;
@@ -84,7 +88,10 @@ fn start_new(api: &Api, service: &Service, id: &str, old: Option<&str>) -> Resul
     match old {
         Some(old) => {
             api.delete(&format!("/containers/{old}?force=1"))?;
-            api.post(&format!("/containers/{id}/rename{}", query(&[("name", Some(&service.container_name))])), None)?;
+            api.post(
+                &format!("/containers/{id}/rename{}", query(&[("name", Some(&service.container_name))])),
+                None,
+            )?;
             output::talk(format_args!("replaced {}", service.container_name));
         }
         None => output::talk(format_args!("started {}", service.container_name)),
@@ -101,8 +108,12 @@ fn wait(api: &Api, name: &str, condition: Condition, timeout: Duration) -> Resul
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::unavailable(format!("{name} is not {} after {} s", word(condition), timeout.as_secs()))
-                .with_hint(format!("naru logs {name}; naru inspect -f '{{{{json .State.Health}}}}' {name}")));
+            return Err(Error::unavailable(format!(
+                "{name} is not {} after {} s",
+                word(condition),
+                timeout.as_secs()
+            ))
+            .with_hint(format!("naru logs {name}; naru inspect -f '{{{{json .State.Health}}}}' {name}")));
         }
         std::thread::sleep(Duration::from_millis(POLL_MS));
     }
@@ -142,7 +153,10 @@ fn warn_of_orphans(api: &Api, project: &Project) -> Result<()> {
     for item in project::containers(api, &project.name)? {
         let service = project::service_of(&item);
         if !project.services.iter().any(|known| known.name == service) {
-            output::talk(format_args!("warning: {} belongs to service {service}, which the compose file doesn't have", display_name(&item)));
+            output::talk(format_args!(
+                "warning: {} belongs to service {service}, which the compose file doesn't have",
+                display_name(&item)
+            ));
         }
     }
     Ok(())

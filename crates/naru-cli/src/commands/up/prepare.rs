@@ -38,17 +38,21 @@ fn build(api: &Api, order: &Build, name: &str) -> Result<()> {
     };
     let mut tags = vec![name.to_owned()];
     tags.extend(order.tags.iter().cloned());
-    build::run(api, &build::BuildOrder {
-        context: order.context.clone(),
-        dockerfile: Some(order.dockerfile.clone().into()),
-        tags,
-        args: words(&order.args),
-        labels: words(&order.labels),
-        target: order.target.clone(),
-        no_cache: order.no_cache,
-        pull: order.pull,
-        network: order.network.clone(),
-    }, false)
+    build::run(
+        api,
+        &build::BuildOrder {
+            context: order.context.clone(),
+            dockerfile: Some(order.dockerfile.clone().into()),
+            tags,
+            args: words(&order.args),
+            labels: words(&order.labels),
+            target: order.target.clone(),
+            no_cache: order.no_cache,
+            pull: order.pull,
+            network: order.network.clone(),
+        },
+        false,
+    )
     .map(drop)
 }
 
@@ -59,7 +63,9 @@ fn pull(api: &Api, service: &Service, name: &str) -> Result<()> {
         PullPolicy::Missing => !archive::exists(api, name)?,
         PullPolicy::Build => {
             let services = service.name.clone();
-            return Err(Error::invalid(format!("service {services}: pull_policy is build, but there is no build section")));
+            return Err(Error::invalid(format!(
+                "service {services}: pull_policy is build, but there is no build section"
+            )));
         }
     };
     if wanted {
@@ -76,8 +82,11 @@ pub fn networks(api: &Api, project: &Project) -> Result<()> {
             Ok(_) => continue,
             Err(error) if error.kind() == Kind::NotFound && !network.external => {}
             Err(error) if error.kind() == Kind::NotFound => {
-                return Err(Error::not_found(format!("network {} declared as external, but could not be found", network.name))
-                    .with_hint(format!("naru network create {}", network.name)));
+                return Err(Error::not_found(format!(
+                    "network {} declared as external, but could not be found",
+                    network.name
+                ))
+                .with_hint(format!("naru network create {}", network.name)));
             }
             Err(error) => return Err(error),
         }
@@ -91,18 +100,22 @@ fn create_network(api: &Api, project: &Project, network: &Network) -> Result<()>
     let mut labels = network.labels.clone();
     labels.insert(LABEL_PROJECT.into(), project.name.clone());
     labels.insert("com.docker.compose.network".into(), network.key.clone());
-    let pools: Vec<Value> = network.ipam.iter().map(|pool| {
-        let mut config = Map::new();
-        let mut put = |key: &str, value: Option<String>| {
-            if let Some(value) = value {
-                config.insert(key.into(), json!(value));
-            }
-        };
-        put("Subnet", pool.subnet.clone());
-        put("IPRange", pool.ip_range.clone());
-        put("Gateway", pool.gateway.map(|address| address.to_string()));
-        Value::Object(config)
-    }).collect();
+    let pools: Vec<Value> = network
+        .ipam
+        .iter()
+        .map(|pool| {
+            let mut config = Map::new();
+            let mut put = |key: &str, value: Option<String>| {
+                if let Some(value) = value {
+                    config.insert(key.into(), json!(value));
+                }
+            };
+            put("Subnet", pool.subnet.clone());
+            put("IPRange", pool.ip_range.clone());
+            put("Gateway", pool.gateway.map(|address| address.to_string()));
+            Value::Object(config)
+        })
+        .collect();
     let body = json!({
         "Name": network.name, "Driver": "bridge", "Internal": network.internal,
         "Labels": labels, "Options": network.options, "IPAM": { "Config": pools },
@@ -124,7 +137,10 @@ pub fn volumes(api: &Api, project: &Project) -> Result<()> {
         let mut labels = volume.labels.clone();
         labels.insert(LABEL_PROJECT.into(), project.name.clone());
         labels.insert("com.docker.compose.volume".into(), volume.key.clone());
-        api.post("/volumes/create", Some(&json!({ "Name": volume.name, "Driver": "local", "Labels": labels })))?;
+        api.post(
+            "/volumes/create",
+            Some(&json!({ "Name": volume.name, "Driver": "local", "Labels": labels })),
+        )?;
         output::talk(format_args!("created volume {}", volume.name));
     }
     Ok(())

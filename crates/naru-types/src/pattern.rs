@@ -4,10 +4,10 @@
 
 /// A malformed pattern: an open `[` or a lone `\` at its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadPattern;
+pub struct BadPattern;
 
 /// Whether all of `name` matches `pattern`; `*` and `?` don't match `/`, `**` does.
-pub(crate) fn path_matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
+pub fn path_matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
     let parts: Vec<char> = pattern.chars().collect();
     check(&parts)?;
     let name: Vec<char> = name.chars().collect();
@@ -15,14 +15,14 @@ pub(crate) fn path_matches(pattern: &str, name: &str) -> Result<bool, BadPattern
 }
 
 /// As a shell's: `*` and `?` match anything. A malformed pattern matches nothing.
-pub(crate) fn glob_matches(pattern: &str, text: &str) -> bool {
+pub fn glob_matches(pattern: &str, text: &str) -> bool {
     let parts: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     check(&parts).is_ok() && run(&parts, &text, false)
 }
 
 /// Whether `pattern` has any special character.
-pub(crate) fn is_glob(pattern: &str) -> bool {
+pub fn is_glob(pattern: &str) -> bool {
     pattern.contains(['*', '?', '[', '\\'])
 }
 

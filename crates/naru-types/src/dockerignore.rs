@@ -5,11 +5,11 @@ use crate::pattern::path_matches;
 use std::path::{Component, Path};
 
 /// The biggest `.dockerignore`, in bytes, and its most rules.
-pub(crate) const IGNORE_BYTES_MAX: u64 = 1 << 20;
+pub const IGNORE_BYTES_MAX: u64 = 1 << 20;
 const RULES_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ignore {
+pub struct Ignore {
     rules: Vec<Rule>,
     has_exceptions: bool,
 }
@@ -22,7 +22,7 @@ struct Rule {
 
 impl Ignore {
     /// The error is the offending line's number and what is wrong with it.
-    pub(crate) fn parse(text: &str) -> Result<Self, (usize, String)> {
+    pub fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut ignore = Self::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
@@ -52,7 +52,7 @@ impl Ignore {
     }
 
     /// Whether `path`, relative to the context, is left out. The context itself never is.
-    pub(crate) fn excludes(&self, path: &Path) -> bool {
+    pub fn excludes(&self, path: &Path) -> bool {
         if self.rules.is_empty() {
             return false;
         }
@@ -74,7 +74,7 @@ impl Ignore {
     }
 
     /// Whether something beneath an excluded directory may still be in the context.
-    pub(crate) fn has_exceptions(&self) -> bool {
+    pub fn has_exceptions(&self) -> bool {
         self.has_exceptions
     }
 }

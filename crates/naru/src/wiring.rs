@@ -1,0 +1,77 @@
+//! The only place that knows everybody: read it from top to bottom to see what the daemon is made of.
+
+use crate::config::DaemonConfig;
+use crate::ops_face::OpsAdapter;
+use crate::step_runner::EngineSteps;
+use naru_api::ApiContext;
+use naru_build::Builder;
+use naru_engine::Engine;
+use naru_ops::Ops;
+use naru_types::{Error, Result};
+use std::future::Future;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
+
+pub struct Daemon {
+    engine: Arc<Engine>,
+    ops: Arc<Ops>,
+    api: Arc<ApiContext>,
+}
+
+impl Daemon {
+    pub async fn start(config: &DaemonConfig) -> Result<Self> {
+        let engine = Engine::open(config.engine.clone()).await?;
+        let ops = Ops::open(Arc::clone(&engine), config.ops.clone()).await?;
+        let builder = builder(&engine).await?;
+        let api = Arc::new(ApiContext {
+            engine: Arc::clone(&engine),
+            builder,
+            ops: Arc::new(OpsAdapter::new(Arc::clone(&ops), &config.ops)),
+            build_contexts: build_contexts(&config.engine.root)?,
+            shutdown: Arc::new(Notify::new()),
+        });
+        Ok(Self { engine, ops, api })
+    }
+
+    /// Completes when a client asked for the end.
+    pub fn shutdown_asked(&self) -> impl Future<Output = ()> + use<> {
+        let shutdown = Arc::clone(&self.api.shutdown);
+        async move { shutdown.notified().await }
+    }
+
+    pub async fn serve(&self, listener: UnixListener, stop: impl Future<Output = ()>) {
+        naru_api::serve(listener, Arc::clone(&self.api), stop).await;
+    }
+
+    /// Ops first: it reads the engine's events to the last.
+    pub async fn stop(self) -> Result<()> {
+        let ops = self.ops.shutdown().await;
+        self.engine.shutdown().await?;
+        ops
+    }
+}
+
+async fn builder(engine: &Arc<Engine>) -> Result<Builder> {
+    let engine = Arc::clone(engine);
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = engine.images().as_ref().clone();
+        let root = engine.config().root.clone();
+        Builder::open(store, &root, Arc::new(EngineSteps(engine)))
+    });
+    opened
+        .await
+        .map_err(|error| Error::internal("opening the builder broke off: this is a bug").with_source(error))?
+}
+
+/// Contexts that a killed daemon left are nobody's any more.
+fn build_contexts(root: &std::path::Path) -> Result<std::path::PathBuf> {
+    let dir = root.join("build-contexts");
+    let broken = |error| Error::internal(format!("cannot prepare {}", dir.display())).with_source(error);
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(broken(error)),
+        _ => {}
+    }
+    std::fs::create_dir(&dir).map_err(broken)?;
+    Ok(dir)
+}
