@@ -16,7 +16,7 @@ pub fn alerts(api: &Api, command: AlertsCommand) -> Outcome {
             output::talk("alerts go to this webhook from now on");
         }
         AlertsCommand::Test => {
-            api.post("/naru/v1/alerts/test", None)?;
+            api.post("/naru/v1/webhook/test", None)?;
             output::talk("a test message is on its way; `naru alerts ls` shows whether it arrived");
         }
         AlertsCommand::Ls => {
@@ -66,7 +66,7 @@ pub fn deploys(api: &Api) -> Outcome {
 }
 
 pub fn ca(api: &Api) -> Outcome {
-    let pem = api.text("/naru/v1/ca")?;
+    let pem = api.text("/naru/v1/ca.pem")?;
     output::raw(pem.as_bytes());
     Ok(0)
 }
