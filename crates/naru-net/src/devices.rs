@@ -86,14 +86,17 @@ pub(crate) fn host_networks(ours: &[String]) -> Result<Vec<Ipv4Net>, NetError> {
     Ok(routed.chain(addressed).collect())
 }
 
-/// Devices of this instance: bridges with our alias, and the ports on them.
+/// Devices of this instance: bridges and veths with our alias, and the ports on those bridges.
 pub(crate) fn ours(table: &str) -> Result<(Vec<String>, Vec<String>), NetError> {
     let links = RouteSocket::open().and_then(|mut route| route.links()).step("list", "devices")?;
     let bridges: Vec<_> =
         links.iter().filter(|link| link.kind == "bridge" && link.alias == alias(table)).collect();
     let ports = links
         .iter()
-        .filter(|link| link.kind == "veth" && bridges.iter().any(|bridge| link.master == Some(bridge.index)))
+        .filter(|link| link.kind == "veth")
+        .filter(|link| {
+            link.alias == alias(table) || bridges.iter().any(|bridge| link.master == Some(bridge.index))
+        })
         .map(|link| link.name.clone())
         .collect();
     Ok((bridges.iter().map(|link| link.name.clone()).collect(), ports))
@@ -101,6 +104,7 @@ pub(crate) fn ours(table: &str) -> Result<(Vec<String>, Vec<String>), NetError> 
 
 /// Makes the pair of `endpoint`, its inner half configured and up. `route_default`: through its gateway.
 pub(crate) fn plug(
+    table: &str,
     netns: BorrowedFd<'_>,
     network: &Network,
     endpoint: &Endpoint,
@@ -121,8 +125,10 @@ pub(crate) fn plug(
         peer_netns: netns,
     };
     route.create_veth(&veth).step("create the veth pair", host)?;
+    let link = route.link(host).and_then(|link| link.ok_or_else(missing)).step("find the veth", host)?;
+    // By the alias a stray is known even when its bridge is gone.
+    route.set_alias(link.index, &alias(table)).step("mark the veth", host)?;
     if hairpin {
-        let link = route.link(host).and_then(|link| link.ok_or_else(missing)).step("find the veth", host)?;
         route.set_hairpin(link.index, true).step("set hairpin mode of", host)?;
     }
     ns::run_in(netns, ns::NEWNET, || configure_inside(endpoint, route_default))

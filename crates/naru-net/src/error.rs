@@ -61,11 +61,8 @@ pub(crate) fn pools_exhausted() -> Error {
         .with_hint("remove unused networks with `naru network prune`, or give one with --subnet")
 }
 
-pub(crate) fn no_address_left(subnet: impl ToString) -> Error {
-    Error::unavailable(format!(
-        "no available IPv4 addresses on this network's address pools: {}",
-        subnet.to_string()
-    ))
+pub(crate) fn no_address_left(subnet: crate::cidr::Ipv4Net) -> Error {
+    Error::unavailable(format!("no available IPv4 addresses on this network's address pools: {subnet}"))
 }
 
 /// `host_ip:host_port:container_ip:container_port/proto`, as Docker names a binding.

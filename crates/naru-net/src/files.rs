@@ -36,7 +36,7 @@ impl ResolvConf {
             match words.next() {
                 // A scope (`fe80::1%eth0`) has no meaning in another namespace.
                 Some("nameserver") => {
-                    parsed.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()))
+                    parsed.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
                 }
                 // The last search or domain line wins (resolv.conf(5)).
                 Some("search" | "domain") => parsed.search = words.map(str::to_owned).collect(),

@@ -15,15 +15,20 @@
 //! postrouting        ip saddr . oifname @hairpin ct status dnat masquerade
 //!                    ip saddr 127.0.0.0/8 oifname @bridges masquerade
 //!                    iifname @masquerade oifname != @bridges masquerade
-//! guard (optional)   iifkind accept; oifkind accept; drop   (forwarding was off before we switched it on: the host does
+//! guard (optional)   iifkind != "" accept; oifkind != "" accept; drop   (forwarding was off before we switched it on: the host does
 //!                    not become a router between its physical cards, while bridges and tunnels of others stay free)
 //! ```
 //! Another table's drop still wins over our accept (an accept ends its own base chain only); [`blockers`] finds those.
 
+use crate::elements::{
+    IFNAME_BYTES, address_key, change_network, change_ports, element, ifname, target_data,
+};
 use crate::error::{Context as _, NetError};
 use crate::model::{Network, PublishedPort};
-use naru_kernel::netlink::nft::{Batch, Element, Expr, FieldType, Hook, Meta, NftSocket, Set, register};
+use naru_kernel::netlink::conntrack;
+use naru_kernel::netlink::nft::{Batch, Expr, FieldType, Hook, Meta, NftSocket, Set, register};
 use naru_types::spec::Proto;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 pub(crate) const GUARD_CHAIN: &str = "guard";
@@ -32,15 +37,14 @@ const DSTNAT_PRIORITY: i32 = -100;
 const FILTER_PRIORITY: i32 = 0;
 const SRCNAT_PRIORITY: i32 = 100;
 /// nf_conntrack state bits of <linux/netfilter/nf_tables.h>: established and related.
-const CT_ESTABLISHED_RELATED: u32 = 2 | 4;
+const CT_ESTABLISHED_RELATED: [u8; 4] = (2u32 | 4).to_ne_bytes();
 /// IPS_DST_NAT.
-const CT_DNAT: u32 = 1 << 5;
+const CT_DNAT: [u8; 4] = (1u32 << 5).to_ne_bytes();
 /// RTN_LOCAL.
 const LOCAL: u32 = 2;
 const SADDR_OFFSET: u32 = 12;
 const DADDR_OFFSET: u32 = 16;
 const DPORT_OFFSET: u32 = 2;
-const IFNAME_BYTES: usize = 16;
 
 /// Where a published port leads.
 pub(crate) type Target = (PublishedPort, Ipv4Addr);
@@ -85,11 +89,24 @@ pub(crate) fn ports(table: &str, ports: &[Target], add: bool) -> Result<(), NetE
     }
     let mut batch = Batch::default();
     change_ports(&mut batch, table, ports, add);
-    commit(
-        batch,
-        if add { "publish ports in nftables table" } else { "withdraw ports from nftables table" },
-        table,
-    )
+    let step = if add { "publish ports in nftables table" } else { "withdraw ports from nftables table" };
+    commit(batch, step, table)?;
+    forget_flows(ports);
+    Ok(())
+}
+
+/// A UDP client that goes on sending would keep the translation of before.
+fn forget_flows(ports: &[Target]) {
+    let udp: HashSet<(u16, Ipv4Addr)> = ports
+        .iter()
+        .filter(|(port, _)| port.container.proto == Proto::Udp)
+        .map(|(port, _)| (port.host_port, port.host_ip))
+        .collect();
+    if !udp.is_empty() {
+        let ours = |addr, port| udp.contains(&(port, addr)) || udp.contains(&(port, Ipv4Addr::UNSPECIFIED));
+        // A kernel without ctnetlink lets old flows end by themselves, 30 seconds after their last packet.
+        let _ = conntrack::forget_udp(ours);
+    }
 }
 
 /// Deletes the table; nothing to do when it is gone already.
@@ -178,7 +195,6 @@ fn nat_rules(batch: &mut Batch, table: &str) {
         ],
     );
     // A reply has to come back through us: within one bridge it would go straight to the client otherwise.
-    let dnat = CT_DNAT.to_ne_bytes();
     batch.rule(
         table,
         "postrouting",
@@ -187,7 +203,7 @@ fn nat_rules(batch: &mut Batch, table: &str) {
             Expr::Meta { key: Meta::Oifname, into: R1_WORD1 },
             Expr::InSet { register: R1, set: "hairpin", inverted: false },
             Expr::CtStatus { into: R1 },
-            Expr::And { register: R1, mask: &dnat },
+            Expr::And { register: R1, mask: &CT_DNAT },
             Expr::NotEqual { register: R1, value: &[0; 4] },
             Expr::Masquerade,
         ],
@@ -237,9 +253,7 @@ fn forward_rules(batch: &mut Batch, table: &str, guard: bool) {
     let bits = |load, mask: &'static [u8; 4], verdict| {
         [load, Expr::And { register: R1, mask }, Expr::NotEqual { register: R1, value: &[0; 4] }, verdict]
     };
-    const STATES: [u8; 4] = CT_ESTABLISHED_RELATED.to_ne_bytes();
-    const DNAT: [u8; 4] = CT_DNAT.to_ne_bytes();
-    batch.rule(table, "forward", &bits(Expr::CtState { into: R1 }, &STATES, Expr::Accept));
+    batch.rule(table, "forward", &bits(Expr::CtState { into: R1 }, &CT_ESTABLISHED_RELATED, Expr::Accept));
     batch.rule(
         table,
         "forward",
@@ -254,13 +268,21 @@ fn forward_rules(batch: &mut Batch, table: &str, guard: bool) {
         batch.rule(table, "forward", &[&interface(key, "internal", false)[..], &[Expr::Drop]].concat());
     }
     let into_bridge = interface(Meta::Oifname, "bridges", false);
-    let published = bits(Expr::CtStatus { into: R1 }, &DNAT, Expr::Accept);
+    let published = bits(Expr::CtStatus { into: R1 }, &CT_DNAT, Expr::Accept);
     batch.rule(table, "forward", &[&into_bridge[..], &published[..]].concat());
     batch.rule(table, "forward", &[&into_bridge[..], &[Expr::Drop]].concat());
     if guard {
         batch.base_chain(table, GUARD_CHAIN, "filter", Hook::Forward, FILTER_PRIORITY);
         for key in [Meta::Iifkind, Meta::Oifkind] {
-            batch.rule(table, GUARD_CHAIN, &[Expr::Meta { key, into: R1 }, Expr::Accept]);
+            batch.rule(
+                table,
+                GUARD_CHAIN,
+                &[
+                    Expr::Meta { key, into: R1 },
+                    Expr::NotEqual { register: R1, value: &[0; IFNAME_BYTES] },
+                    Expr::Accept,
+                ],
+            );
         }
         batch.rule(table, GUARD_CHAIN, &[Expr::Drop]);
     }
@@ -275,85 +297,4 @@ fn dnat_by_address(map: &str) -> [Expr<'_>; 5] {
         Expr::Map { register: R1, map, into: R1 },
         Expr::Dnat { addr: R1, port: R1_WORD1 },
     ]
-}
-
-fn change_network(batch: &mut Batch, table: &str, network: &Network, add: bool) {
-    let mut put = |set: &str, element: Element| {
-        if add {
-            batch.add_elements(table, set, &[element])
-        } else {
-            batch.delete_elements(table, set, &[element])
-        }
-    };
-    let device = ifname(&network.device);
-    let own = element(device.to_vec(), None, None);
-    put("bridges", own.clone());
-    let at_device = |addr: Ipv4Addr| [&addr.octets()[..], &device].concat();
-    let (first, last) = (at_device(network.subnet.base()), at_device(network.subnet.broadcast()));
-    put("hairpin", element(first, Some(last), None));
-    if network.icc {
-        put("same", element([device, device].concat(), None, None));
-    }
-    if network.internal {
-        put("internal", own);
-    } else if network.masquerade {
-        put("masquerade", own);
-    }
-}
-
-fn change_ports(batch: &mut Batch, table: &str, ports: &[Target], add: bool) {
-    let (any, addressed): (Vec<&Target>, Vec<&Target>) =
-        ports.iter().partition(|(port, _)| port.host_ip.is_unspecified());
-    for (set, targets) in [("ports_any", any), ("ports_addr", addressed)] {
-        let elements: Vec<Element> = targets
-            .into_iter()
-            .map(|(port, addr)| {
-                let proto = port.container.proto;
-                let key = if port.host_ip.is_unspecified() {
-                    port_key(proto, port.host_port)
-                } else {
-                    address_key(port.host_ip, proto, port.host_port)
-                };
-                element(key, None, add.then(|| target_data(*addr, port.container.port)))
-            })
-            .collect();
-        if add {
-            batch.add_elements(table, set, &elements)
-        } else {
-            batch.delete_elements(table, set, &elements)
-        }
-    }
-}
-
-fn element(key: Vec<u8>, key_end: Option<Vec<u8>>, data: Option<Vec<u8>>) -> Element {
-    Element { key, key_end, data }
-}
-
-/// A device name as a set key: NUL-padded.
-fn ifname(name: &str) -> [u8; IFNAME_BYTES] {
-    let mut bytes = [0; IFNAME_BYTES];
-    for (slot, byte) in bytes.iter_mut().zip(name.bytes().take(IFNAME_BYTES - 1)) {
-        *slot = byte;
-    }
-    bytes
-}
-
-/// Protocol and port, each padded to a register.
-fn port_key(proto: Proto, port: u16) -> Vec<u8> {
-    let number = match proto {
-        Proto::Tcp => 6,
-        Proto::Udp => 17,
-        Proto::Sctp => 132,
-    };
-    let [high, low] = port.to_be_bytes();
-    vec![number, 0, 0, 0, high, low, 0, 0]
-}
-
-fn address_key(addr: Ipv4Addr, proto: Proto, port: u16) -> Vec<u8> {
-    [&addr.octets()[..], &port_key(proto, port)].concat()
-}
-
-fn target_data(addr: Ipv4Addr, port: u16) -> Vec<u8> {
-    let [high, low] = port.to_be_bytes();
-    [&addr.octets()[..], &[high, low, 0, 0]].concat()
 }

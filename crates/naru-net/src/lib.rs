@@ -22,8 +22,10 @@
 //! tables and by seeded garbage.
 
 pub mod cidr;
+mod connect;
 mod devices;
 mod dns;
+mod elements;
 mod error;
 pub mod files;
 mod firewall;

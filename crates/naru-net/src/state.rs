@@ -156,7 +156,7 @@ impl State {
     pub(crate) fn design(
         &self,
         request: &NetworkRequest,
-        id: &NetworkId,
+        id: NetworkId,
         taken: &[Ipv4Net],
     ) -> Result<Network> {
         if request.ipv6 {
@@ -181,9 +181,9 @@ impl State {
             return Err(Error::invalid(format!("no matching subnet for aux-address {stray}")));
         }
         let mut network = Network {
-            id: id.clone(),
-            name: request.name.clone(),
             device: format!("br-{}", id.short()),
+            id,
+            name: request.name.clone(),
             subnet,
             gateway,
             ip_range: request.ip_range,

@@ -223,10 +223,11 @@ fn the_table_reads_as_meant() {
             "dnat ip to ip daddr . meta l4proto . th dport map @ports_addr",
             "fib daddr type local dnat ip to meta l4proto . th dport map @ports_any",
             "tcp . 8080 : 172.17.0.2 . 80",
-            "ip saddr . oifname @hairpin ct status & dnat != 0x0 masquerade",
+            "ip saddr . oifname @hairpin ct status dnat masquerade",
             "iifname @masquerade oifname != @bridges masquerade",
             "iifname . oifname @same accept",
             "oifname @bridges drop",
+            "elements = { \"naru0\" }",
         ] {
             assert!(text.contains(rule), "{rule} is not in\n{text}");
         }

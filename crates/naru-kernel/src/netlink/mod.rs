@@ -1,11 +1,13 @@
 //! Netlink (netlink(7)): a blocking socket, and encoders for what naru says over it.
 //!
 //! [`message`] writes and reads messages and attributes, [`route`] speaks rtnetlink (devices, addresses, routes),
-//! [`nft`] nfnetlink/nf_tables. The kernel handles a request inside `sendmsg`, so answers are there when it returns.
+//! [`nft`] nfnetlink/nf_tables, [`conntrack`] ctnetlink. The kernel handles a request inside `sendmsg`, so answers are there when it returns.
 //! A socket belongs to the network namespace of the thread that opened it.
 
+pub mod conntrack;
 pub mod message;
 pub mod nft;
+mod nft_expr;
 pub mod route;
 
 use message::{Message, Reply};

@@ -3,8 +3,11 @@
 //! Numbers and layouts are those of <linux/netfilter/nf_tables.h>. A [`Batch`] is one transaction: all of it or
 //! nothing. Family is always ip. Names are the caller's; nothing here knows what a rule is for.
 
+pub use super::nft_expr::{Expr, Meta, register};
+
 use super::Socket;
 use super::message::{Message, attribute, text, u32_be};
+use super::nft_expr::encode;
 use std::io;
 
 const SUBSYSTEM: u16 = 10;
@@ -22,14 +25,16 @@ const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
-const NFPROTO_IPV4: u8 = 2;
+pub(super) const NFPROTO_IPV4: u8 = 2;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
 const LIST_ELEM: u16 = 1;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
+pub(super) const DATA_VALUE: u16 = 1;
+/// NFTNL_UDATA_SET_KEYBYTEORDER of libnftnl, and nft(8)'s BYTEORDER_HOST_ENDIAN.
+const UDATA_KEY_BYTE_ORDER: u8 = 0;
+const BYTE_ORDER_HOST: u8 = 1;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
 const SET_CONCAT: u32 = 0x80;
@@ -43,14 +48,6 @@ pub enum Hook {
     Forward = 2,
     Output = 3,
     Postrouting = 4,
-}
-
-/// Registers: `R1` and `R2` are 16 bytes each; `R1_WORD1` is the second word of `R1`, `R1_WORD2` the third.
-pub mod register {
-    pub const R1: u32 = 1;
-    pub const R2: u32 = 2;
-    pub const R1_WORD1: u32 = 9;
-    pub const R1_WORD2: u32 = 10;
 }
 
 /// Types of set fields as nft(8) numbers them, so that it can print our sets.
@@ -88,84 +85,6 @@ pub struct Element {
     pub key: Vec<u8>,
     pub key_end: Option<Vec<u8>>,
     pub data: Option<Vec<u8>>,
-}
-
-/// An expression of a rule.
-#[derive(Clone, Debug)]
-pub enum Expr<'a> {
-    /// `meta <key>` into a register.
-    Meta {
-        key: Meta,
-        into: u32,
-    },
-    /// Bytes of the network header.
-    Network {
-        offset: u32,
-        len: u32,
-        into: u32,
-    },
-    /// Bytes of the transport header.
-    Transport {
-        offset: u32,
-        len: u32,
-        into: u32,
-    },
-    /// `ct state` as a bit mask.
-    CtState {
-        into: u32,
-    },
-    /// `ct status` as a bit mask.
-    CtStatus {
-        into: u32,
-    },
-    /// `fib daddr type`.
-    FibDaddrType {
-        into: u32,
-    },
-    /// Register := register & mask.
-    And {
-        register: u32,
-        mask: &'a [u8],
-    },
-    Equal {
-        register: u32,
-        value: &'a [u8],
-    },
-    NotEqual {
-        register: u32,
-        value: &'a [u8],
-    },
-    /// Matches when the key is in the set (`inverted`: is not).
-    InSet {
-        register: u32,
-        set: &'a str,
-        inverted: bool,
-    },
-    /// Looks the key up in a map; no match ends the rule.
-    Map {
-        register: u32,
-        map: &'a str,
-        into: u32,
-    },
-    Dnat {
-        addr: u32,
-        port: u32,
-    },
-    Masquerade,
-    Accept,
-    Drop,
-    Jump(&'a str),
-}
-
-/// `enum nft_meta_keys`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meta {
-    Iifname = 6,
-    Oifname = 7,
-    L4proto = 16,
-    /// The kind of device (`bridge`, `veth`); a device without one, as a physical card, ends the rule.
-    Iifkind = 26,
-    Oifkind = 27,
 }
 
 /// A transaction being written.
@@ -223,6 +142,10 @@ impl Batch {
                         .fold(concat, |all, field| all.nest(LIST_ELEM, |one| one.attr_be32(1, field.bytes())))
                 })
             });
+        }
+        if let [FieldType::Ifname] = set.key {
+            // For nft(8) only: the key is in host byte order; without it names print as "".
+            message = message.attr(13, &[UDATA_KEY_BYTE_ORDER, 4, BYTE_ORDER_HOST, 0, 0, 0]);
         }
         self.messages.push(message.attr_be32(10, id));
     }
@@ -390,65 +313,5 @@ fn encode_element(message: Message, element: &Element) -> Message {
     match &element.data {
         Some(data) => message.nest(2, |value| value.attr(DATA_VALUE, data)),
         None => message,
-    }
-}
-
-fn encode(message: Message, expr: &Expr<'_>) -> Message {
-    let named =
-        |name: &str, fill: &dyn Fn(Message) -> Message| message.clone().attr_str(1, name).nest(2, fill);
-    let verdict = |code: i32, chain: Option<&str>| {
-        named("immediate", &|data| {
-            data.attr_be32(1, 0).nest(2, |nest| {
-                nest.nest(DATA_VERDICT, |verdict| {
-                    let verdict = verdict.attr_be32(1, code as u32);
-                    match chain {
-                        Some(chain) => verdict.attr_str(2, chain),
-                        None => verdict,
-                    }
-                })
-            })
-        })
-    };
-    let payload = |base: u32, offset: u32, len: u32, into: u32| {
-        named("payload", &|data| {
-            data.attr_be32(1, into).attr_be32(2, base).attr_be32(3, offset).attr_be32(4, len)
-        })
-    };
-    let compare = |operation: u32, register: u32, value: &[u8]| {
-        named("cmp", &|data| {
-            data.attr_be32(1, register).attr_be32(2, operation).nest(3, |nest| nest.attr(DATA_VALUE, value))
-        })
-    };
-    match *expr {
-        Expr::Meta { key, into } => named("meta", &|data| data.attr_be32(1, into).attr_be32(2, key as u32)),
-        Expr::Network { offset, len, into } => payload(1, offset, len, into),
-        Expr::Transport { offset, len, into } => payload(2, offset, len, into),
-        Expr::CtState { into } => named("ct", &|data| data.attr_be32(1, into).attr_be32(2, 0)),
-        Expr::CtStatus { into } => named("ct", &|data| data.attr_be32(1, into).attr_be32(2, 2)),
-        Expr::FibDaddrType { into } => {
-            named("fib", &|data| data.attr_be32(1, into).attr_be32(2, 3).attr_be32(3, 2))
-        }
-        Expr::And { register, mask } => named("bitwise", &|data| {
-            data.attr_be32(1, register)
-                .attr_be32(2, register)
-                .attr_be32(3, mask.len() as u32)
-                .nest(4, |nest| nest.attr(DATA_VALUE, mask))
-                .nest(5, |nest| nest.attr(DATA_VALUE, &vec![0; mask.len()]))
-        }),
-        Expr::Equal { register, value } => compare(0, register, value),
-        Expr::NotEqual { register, value } => compare(1, register, value),
-        Expr::InSet { register, set, inverted } => named("lookup", &|data| {
-            data.attr_str(1, set).attr_be32(2, register).attr_be32(5, u32::from(inverted))
-        }),
-        Expr::Map { register, map, into } => {
-            named("lookup", &|data| data.attr_str(1, map).attr_be32(2, register).attr_be32(3, into))
-        }
-        Expr::Dnat { addr, port } => named("nat", &|data| {
-            data.attr_be32(1, 1).attr_be32(2, u32::from(NFPROTO_IPV4)).attr_be32(3, addr).attr_be32(5, port)
-        }),
-        Expr::Masquerade => named("masq", &|data| data),
-        Expr::Accept => verdict(1, None),
-        Expr::Drop => verdict(0, None),
-        Expr::Jump(chain) => verdict(-3, Some(chain)),
     }
 }

@@ -13,7 +13,7 @@ const SERVERS_MAX: usize = 3;
 /// Rounds over all servers.
 const ROUNDS: usize = 2;
 /// How long one server has, before the next is asked.
-const TRY_TIMEOUT: Duration = Duration::from_millis(2_000);
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The servers to ask: `--dns` ones, or those of the host's file, read anew each time since it changes with the network.
 /// Loopback ones are fine: they are asked from the host's namespace.

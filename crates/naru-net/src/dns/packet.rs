@@ -113,7 +113,9 @@ impl Query {
         let counts = [1, fitting.len() as u16, 0, u16::from(self.edns_bytes.is_some())];
         let mut bytes = header(self.id, flags, counts);
         bytes.extend_from_slice(&self.question);
-        fitting.into_iter().for_each(|record| bytes.extend_from_slice(record));
+        for record in fitting {
+            bytes.extend_from_slice(record);
+        }
         bytes.extend_from_slice(opt);
         bytes
     }

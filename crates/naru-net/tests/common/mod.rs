@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unused_self, reason = "methods of Host read as what it does")]
 
 use naru_kernel::netlink::route::{Address, LOOPBACK_INDEX, RouteSocket};
 use naru_kernel::ns;
