@@ -5,7 +5,7 @@
 //! `"Binds": null`). serde alone does the last.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
@@ -84,6 +84,8 @@ impl<'de> Deserializer<'de> for Folded {
     ) -> Result<V::Value, Error> {
         match self.0 {
             Value::Object(map) => visitor.visit_map(Fields::new(map, fields)),
+            // serde would take an array as the fields in order; Go does not.
+            Value::Array(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &visitor)),
             other => other.deserialize_any(visitor),
         }
     }

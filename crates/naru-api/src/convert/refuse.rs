@@ -1,0 +1,49 @@
+//! Fields that change how a container behaves and that naru does not have: setting one is an error that names it.
+
+use naru_types::{Error, Result};
+use naru_wire::create::Config;
+use naru_wire::host_config::HostConfig;
+
+/// Runtimes that all mean the built-in one. Clients name runc because that is what dockerd reports.
+const RUNTIMES: [&str; 4] = ["", "runc", "io.containerd.runc.v2", "naru"];
+
+pub fn unsupported(config: &Config, host: &HostConfig) -> Result<()> {
+    let set: [(&str, bool); 18] = [
+        ("HostConfig.VolumesFrom", host.volumes_from.as_ref().is_some_and(|list| !list.is_empty())),
+        ("HostConfig.VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
+        ("HostConfig.UsernsMode", !matches!(host.userns_mode.as_str(), "" | "host")),
+        ("HostConfig.Isolation", !matches!(host.isolation.as_str(), "" | "default")),
+        ("HostConfig.StorageOpt", !host.storage_opt.is_empty()),
+        ("HostConfig.Cgroup", !host.cgroup.is_empty()),
+        ("HostConfig.BlkioWeightDevice", !host.blkio_weight_device.is_empty()),
+        ("HostConfig.BlkioDeviceReadBps", !host.blkio_device_read_bps.is_empty()),
+        ("HostConfig.BlkioDeviceWriteBps", !host.blkio_device_write_bps.is_empty()),
+        ("HostConfig.BlkioDeviceReadIOps", !host.blkio_device_read_iops.is_empty()),
+        ("HostConfig.BlkioDeviceWriteIOps", !host.blkio_device_write_iops.is_empty()),
+        ("HostConfig.CpuRealtimePeriod", host.cpu_realtime_period != 0),
+        ("HostConfig.CpuRealtimeRuntime", host.cpu_realtime_runtime != 0),
+        (
+            "HostConfig.DeviceCgroupRules",
+            host.device_cgroup_rules.as_ref().is_some_and(|list| !list.is_empty()),
+        ),
+        ("HostConfig.DeviceRequests", host.device_requests.as_ref().is_some_and(|list| !list.is_empty())),
+        ("HostConfig.MemorySwappiness", host.memory_swappiness.is_some_and(|value| value != -1)),
+        ("Config.OnBuild", config.on_build.as_ref().is_some_and(|list| !list.is_empty())),
+        (
+            "HostConfig.CpuCount, CpuPercent, IOMaximumIOps and IOMaximumBandwidth (Windows only)",
+            host.cpu_count != 0
+                || host.cpu_percent != 0
+                || host.io_maximum_iops != 0
+                || host.io_maximum_bandwidth != 0,
+        ),
+    ];
+    if let Some((field, _)) = set.iter().find(|(_, is_set)| *is_set) {
+        return Err(Error::not_implemented(format!("{field} is not supported by naru"))
+            .with_hint("leave it out, or at its default"));
+    }
+    if !RUNTIMES.contains(&host.runtime.as_str()) {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime))
+            .with_hint("naru has its runtime built in; leave --runtime out"));
+    }
+    Ok(())
+}
