@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// (crate, layer).
-pub const LAYERS: [(&str, u8); 15] = [
+pub const LAYERS: [(&str, u8); 16] = [
     ("naru", 6),
     ("naru-api", 5),
     ("naru-cli", 5),
@@ -19,6 +19,7 @@ pub const LAYERS: [(&str, u8); 15] = [
     ("naru-proxy", 2),
     ("naru-observe", 2),
     ("naru-kernel", 1),
+    ("naru-tar", 1),
     ("naru-wire", 1),
     ("naru-compose", 1),
     ("naru-types", 0),

@@ -121,7 +121,7 @@ impl<W: Write> Write for HashingWriter<W> {
 
 /// Decompresses by what the first bytes say, as Docker does: media types are often wrong.
 pub fn decompressed<'a>(input: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let failed = |source| ImageError::TarRead { source };
+    let failed = ImageError::tar_read;
     let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
     let head = input.fill_buf().map_err(failed)?;
     let starts = |magic: &[u8]| head.starts_with(magic);

@@ -3,6 +3,7 @@
 //!
 //! The texts of registry answers are dockerd's, because clients match them.
 
+use naru_tar::TarError;
 use naru_types::{Digest, Error, Kind};
 use std::io;
 use std::path::PathBuf;
@@ -29,10 +30,8 @@ pub enum ImageError {
     Conflict(String),
     #[error("cannot create an image reference with a digest")]
     TagWithDigest,
-    #[error("archive: {what}{}", entry.as_ref().map(|name| format!(" (entry {name:?})")).unwrap_or_default())]
-    Tar { what: String, entry: Option<String> },
-    #[error("archive: cannot read")]
-    TarRead { source: io::Error },
+    #[error(transparent)]
+    Tar(#[from] TarError),
     #[error("cannot {step} {entry:?} of the archive")]
     Unpack { step: &'static str, entry: String, source: io::Error },
     #[error("cannot {step} {entry:?}")]
@@ -90,10 +89,11 @@ impl ImageError {
     }
 
     pub(crate) fn tar(what: impl Into<String>, entry: Option<&[u8]>) -> Self {
-        ImageError::Tar {
-            what: what.into(),
-            entry: entry.map(|name| String::from_utf8_lossy(name).into_owned()),
-        }
+        ImageError::Tar(TarError::format(what, entry))
+    }
+
+    pub(crate) fn tar_read(source: io::Error) -> Self {
+        ImageError::Tar(TarError::Read { source })
     }
 
     pub fn kind(&self) -> Kind {
@@ -108,9 +108,9 @@ impl ImageError {
             ImageError::Unauthorized { .. } => Kind::Unauthorized,
             ImageError::AmbiguousId { .. }
             | ImageError::TagWithDigest
-            | ImageError::Tar { .. }
             | ImageError::BadArchive { .. }
             | ImageError::BadRegistry { .. } => Kind::InvalidInput,
+            ImageError::Tar(error) => error.kind(),
             ImageError::Unsupported { .. } => Kind::NotImplemented,
             ImageError::Cancelled | ImageError::TooManyRequests { .. } => Kind::Unavailable,
             ImageError::Io { .. }
@@ -119,7 +119,6 @@ impl ImageError {
             | ImageError::IndexVersion { .. }
             | ImageError::NoSuchLayer { .. }
             | ImageError::BlobMissing { .. }
-            | ImageError::TarRead { .. }
             | ImageError::Unpack { .. }
             | ImageError::Pack { .. }
             | ImageError::Write { .. }

@@ -10,9 +10,9 @@ use crate::index::{BlobRecord, LayerRecord};
 use crate::pack::{self, PackOptions};
 use crate::split::SplitWriter;
 use crate::store::{Store, locked, remove_tree};
-use crate::tar::Reader;
 use crate::tree;
 use crate::unpack::{self, UnpackOptions};
+use naru_tar::{Reader, TarError};
 use naru_types::Digest;
 use rustix::fd::AsFd;
 use std::collections::BTreeMap;
@@ -168,9 +168,9 @@ fn same_device(one: &Path, other: &Path) -> Result<bool> {
 /// An error of ours that travelled through `io::Error` (a download below a decompressor) comes back out.
 pub(crate) fn flatten(error: ImageError) -> ImageError {
     match error {
-        ImageError::TarRead { source } => match source.downcast::<ImageError>() {
+        ImageError::Tar(TarError::Read { source }) => match source.downcast::<ImageError>() {
             Ok(inner) => inner,
-            Err(source) => ImageError::TarRead { source },
+            Err(source) => ImageError::tar_read(source),
         },
         other => other,
     }

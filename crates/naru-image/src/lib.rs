@@ -2,15 +2,15 @@
 //!
 //! # What it is
 //! A store of image configurations, manifests and unpacked layers; a registry client that pulls in one
-//! pass and pushes what the other side lacks; `load`, `save`, `import`, `commit`; the strict tar codec
-//! that all of them (and `cp`, `export` and the build context) go through.
+//! pass and pushes what the other side lacks; `load`, `save`, `import`, `commit`; the
+//! unpacker and packer of trees that all of them (and `cp`, `export` and the build context) go through.
 //!
 //! # What it must not do
 //! No mounts (the runtime mounts what [`Store::layer_dirs`] names), no async, no external program, no
 //! knowledge of containers: who uses an image is asked through a callback of the caller.
 //!
 //! # Start reading at
-//! [`store`], then [`pull`]; for the format work [`tar`] and [`unpack`].
+//! [`store`], then [`pull`]; for archives [`unpack`] and [`pack`].
 //!
 //! # Invariants
 //! - Durable before visible: a layer is unpacked in staging, synced, renamed, and only then entered in
@@ -42,9 +42,11 @@ pub mod registry;
 pub mod save;
 pub mod split;
 pub mod store;
-pub mod tar;
 pub mod tree;
 pub mod unpack;
+
+/// The codec under its old name.
+pub use naru_tar as tar;
 
 pub use build::Layer;
 pub use error::ImageError;

@@ -5,8 +5,8 @@
 
 use crate::error::{ImageError, Result};
 use crate::split::SplitWriter;
-use crate::tar::{self, Entry, EntryKind};
 use crate::tree;
+use naru_tar::{self as tar, Entry, EntryKind};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
@@ -50,7 +50,7 @@ pub(crate) fn tar_tree_recording(
     options: &PackOptions,
     split: Option<&mut SplitWriter>,
 ) -> Result<u64> {
-    let parts = tree::components(path.as_os_str().as_bytes())?;
+    let parts = naru_tar::components(path.as_os_str().as_bytes())?;
     let mut packer = Packer {
         out,
         split,

@@ -7,7 +7,7 @@ use crate::error::{ImageError, Result};
 use crate::registry::manifest::{self, Descriptor, Manifest};
 use crate::split;
 use crate::store::Store;
-use crate::tar::{self, Entry, EntryKind};
+use naru_tar::{self as tar, Entry, EntryKind};
 use naru_types::{Digest, ImageRef};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

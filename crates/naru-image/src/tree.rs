@@ -1,6 +1,6 @@
 //! Directories by descriptor: the few safe moves that unpacking, packing and comparing are made of.
 //!
-//! A path from outside is first cut into [`components`]; from there on the kernel keeps it beneath the
+//! A path from outside is first cut into components ([`naru_tar::components`]); from there on the kernel keeps it beneath the
 //! root (openat2(2), `RESOLVE_BENEATH`), so no check here can be raced.
 
 use crate::error::{ImageError, Result};
@@ -11,8 +11,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Longest file name, in bytes (NAME_MAX).
-const COMPONENT_BYTES_MAX: usize = 255;
 /// Largest value of one extended attribute, and of the list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX).
 const XATTR_BYTES_MAX: usize = 64 * 1024;
 
@@ -23,23 +21,6 @@ pub(crate) const OPAQUE_XATTRS: [&str; 2] = ["trusted.overlay.opaque", "user.ove
 
 /// Name and value of an extended attribute.
 pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
-
-/// An archive path as safe components: leading slashes, empty ones and `.` dropped, `..` refused.
-pub fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
-    let mut parts = Vec::new();
-    for part in path.split(|b| *b == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => return Err(ImageError::tar("a path that leaves its directory", Some(path))),
-            _ if part.len() > COMPONENT_BYTES_MAX => {
-                return Err(ImageError::tar("a file name of more than 255 bytes", Some(path)));
-            }
-            _ if part.contains(&0) => return Err(ImageError::tar("a NUL in a path", Some(path))),
-            _ => parts.push(part),
-        }
-    }
-    Ok(parts)
-}
 
 pub(crate) fn join(parts: &[&[u8]]) -> PathBuf {
     if parts.is_empty() { PathBuf::from(".") } else { PathBuf::from(OsStr::from_bytes(&parts.join(&b'/'))) }
@@ -181,20 +162,5 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()>
     match rustix::fs::unlinkat(parent, file, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => std::fs::remove_dir_all(proc_path(parent).join(file)),
         result => Ok(result?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn components_are_tame() {
-        assert_eq!(components(b"./a//b/./c/").unwrap(), [&b"a"[..], b"b", b"c"]);
-        assert_eq!(components(b"/etc/passwd").unwrap(), [&b"etc"[..], b"passwd"]);
-        assert!(components(b"./").unwrap().is_empty());
-        for bad in [&b".."[..], b"a/../b", b"/..", b"a/..", &[b'x'; 256]] {
-            assert!(components(bad).is_err());
-        }
     }
 }

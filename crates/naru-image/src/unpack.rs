@@ -10,8 +10,8 @@ mod create;
 
 use crate::error::{ImageError, Result};
 use crate::split::SplitWriter;
-use crate::tar::{Entry, EntryKind, Reader};
 use crate::tree;
+use naru_tar::{Entry, EntryKind, Reader};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -128,7 +128,7 @@ impl Unpacker<'_> {
 
     fn entry<R: Read>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
         self.done.entries += 1;
-        let parts = tree::components(&entry.path)?;
+        let parts = naru_tar::components(&entry.path)?;
         let Some((name, parents)) = parts.split_last() else { return self.root_entry(entry) };
         let parent = self.parent_directory(parents, entry)?;
         let result = if self.options.whiteouts == Whiteouts::Overlay && name.starts_with(WHITEOUT_PREFIX) {

@@ -3,8 +3,8 @@
 
 use crate::error::{BuildError, Position, Result};
 use crate::files::{at, source::Source, source::SourceTree};
-use naru_image::tar::Reader;
 use naru_image::unpack::{UnpackOptions, unpack};
+use naru_tar::Reader;
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use std::fs::File;

@@ -151,7 +151,7 @@ impl Run<'_> {
         // What the decompressor did not ask for belongs to the digest too; and when unpacking failed,
         // a wrong digest explains why.
         if let Err(error) = io::copy(&mut compressed, &mut io::sink()) {
-            let error = flatten(ImageError::TarRead { source: error });
+            let error = flatten(ImageError::tar_read(error));
             return Err(unpacked.err().unwrap_or(error));
         }
         check(

@@ -3,8 +3,8 @@
 
 use super::{Place, times, unpack_error};
 use crate::error::Result;
-use crate::tar::Entry;
 use crate::tree;
+use naru_tar::Entry;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;

@@ -2,8 +2,8 @@
 
 use super::{Place, Unpacker, Whiteouts, attributes, unpack_error};
 use crate::error::{ImageError, Result};
-use crate::tar::{Entry, EntryKind, Reader};
 use crate::tree;
+use naru_tar::{Entry, EntryKind, Reader};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -59,7 +59,7 @@ impl Unpacker<'_> {
 
     fn copy<R: Read>(&mut self, file: &mut File, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
         loop {
-            let got = reader.read(&mut self.buffer).map_err(|source| ImageError::TarRead { source })?;
+            let got = reader.read(&mut self.buffer).map_err(ImageError::tar_read)?;
             if got == 0 {
                 return Ok(());
             }
@@ -70,7 +70,7 @@ impl Unpacker<'_> {
     fn copy_sparse<R: Read>(&mut self, file: &mut File, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
         while let Some((run, is_stored)) = reader.sparse_run().filter(|(run, _)| *run > 0) {
             if is_stored {
-                let got = reader.read(&mut self.buffer).map_err(|source| ImageError::TarRead { source })?;
+                let got = reader.read(&mut self.buffer).map_err(ImageError::tar_read)?;
                 file.write_all(&self.buffer[..got]).map_err(unpack_error("write", entry))?;
                 self.record(reader)?;
             } else {
@@ -104,7 +104,7 @@ impl Unpacker<'_> {
     }
 
     fn hard_link(&mut self, place: &Place<'_>, entry: &Entry) -> Result<()> {
-        let parts = tree::components(&entry.link)?;
+        let parts = naru_tar::components(&entry.link)?;
         let Some((name, parents)) = parts.split_last() else {
             return Err(ImageError::tar("a hard link to the root", Some(&entry.path)));
         };

@@ -4,8 +4,8 @@
 //! at the head of the content, what `tar --sparse --format=posix` writes). The forms 0.0 and 0.1, which
 //! no current tool writes, are refused by name.
 
-use super::{BLOCK_BYTES, SPARSE_PIECES_MAX, header};
-use crate::error::{ImageError, Result};
+use crate::error::{Result, TarError};
+use crate::{BLOCK_BYTES, SPARSE_PIECES_MAX, header};
 
 /// Most digits of a number in a pax map (u64).
 const DIGITS_MAX: usize = 20;
@@ -22,10 +22,10 @@ impl SparseMap {
         let previous_end = self.pieces.last().map_or(0, |(at, len)| at + len);
         let end = offset.checked_add(len);
         if offset < previous_end || end.is_none_or(|end| end > self.real_size) {
-            return Err(ImageError::tar("sparse map out of order", None));
+            return Err(TarError::format("sparse map out of order", None));
         }
         if self.pieces.len() >= SPARSE_PIECES_MAX {
-            return Err(ImageError::tar(
+            return Err(TarError::format(
                 format!("sparse file of more than {SPARSE_PIECES_MAX} pieces"),
                 None,
             ));
@@ -61,7 +61,7 @@ pub fn read_old_pairs(block: &header::Block, at: usize, count: usize, map: &mut 
         let number = |bytes| {
             header::parse_number(bytes)
                 .and_then(|n| u64::try_from(n).ok())
-                .ok_or_else(|| ImageError::tar("bad number in sparse map", None))
+                .ok_or_else(|| TarError::format("bad number in sparse map", None))
         };
         map.push(number(&pair[..12])?, number(&pair[12..])?)?;
     }
@@ -87,10 +87,10 @@ pub fn read_pax_map(
             match block[at - 1] {
                 b'\n' => break,
                 digit if line.len() < DIGITS_MAX => line.push(digit),
-                _ => return Err(ImageError::tar("bad sparse map", None)),
+                _ => return Err(TarError::format("bad sparse map", None)),
             }
         }
-        super::pax::decimal(&line).ok_or_else(|| ImageError::tar("bad sparse map", None))
+        crate::pax::decimal(&line).ok_or_else(|| TarError::format("bad sparse map", None))
     };
     let mut map = SparseMap { pieces: Vec::new(), real_size };
     for _ in 0..number()? {

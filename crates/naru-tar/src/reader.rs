@@ -1,14 +1,14 @@
 //! Reads an archive entry by entry from a stream.
 //!
 //! With [`Reader::recording`] every byte that is not the content of a plain file is kept for the caller
-//! ([`Reader::take_raw`]), so that the exact archive can be put together again later (`split`).
+//! ([`Reader::take_raw`]), so that the exact archive can be put together again later (naru-image's `split`).
 
-use super::entry::base_entry;
-use super::header::{self, Block, field};
-use super::pax::Extension;
-use super::sparse::{self, SparseMap};
-use super::{BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, Entry, EntryKind, TRAILING_BYTES_MAX, padding};
-use crate::error::{ImageError, Result};
+use crate::entry::base_entry;
+use crate::error::{Result, TarError};
+use crate::header::{self, Block, field};
+use crate::pax::Extension;
+use crate::sparse::{self, SparseMap};
+use crate::{BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, Entry, EntryKind, TRAILING_BYTES_MAX, padding};
 use std::io::{self, Read};
 
 pub struct Reader<R> {
@@ -84,14 +84,14 @@ impl<R: Read> Reader<R> {
             let Some(block) = self.read_header()? else {
                 self.ended = true;
                 if extension.is_local {
-                    return Err(ImageError::tar("the archive ends after an extension header", None));
+                    return Err(TarError::format("the archive ends after an extension header", None));
                 }
                 return Ok(None);
             };
             match block[field::TYPE] {
                 header::TYPE_PAX => {
                     if std::mem::replace(&mut extension.is_local, true) {
-                        return Err(ImageError::tar("two pax headers for one entry", None));
+                        return Err(TarError::format("two pax headers for one entry", None));
                     }
                     let data = self.read_extension(&block)?;
                     extension.read(&data)?;
@@ -124,26 +124,26 @@ impl<R: Read> Reader<R> {
         if block.iter().all(|b| *b == 0) {
             let is_end = !self.read_block(&mut block)? || block.iter().all(|b| *b == 0);
             if !is_end {
-                return Err(ImageError::tar("a lone zero block inside of the archive", None));
+                return Err(TarError::format("a lone zero block inside of the archive", None));
             }
             self.drain()?;
             return Ok(None);
         }
         if !header::checksum_fits(&block) {
-            return Err(ImageError::tar("wrong header checksum: not a tar archive, or a damaged one", None));
+            return Err(TarError::format("wrong header checksum: not a tar archive, or a damaged one", None));
         }
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
-            return Err(ImageError::tar(format!("more than {ENTRIES_MAX} entries"), None));
+            return Err(TarError::format(format!("more than {ENTRIES_MAX} entries"), None));
         }
         Ok(Some(block))
     }
 
     fn read_extension(&mut self, block: &Block) -> Result<Vec<u8>> {
         let size = header::number(block, field::SIZE).and_then(|size| u64::try_from(size).ok());
-        let size = size.ok_or_else(|| ImageError::tar("bad size of an extension header", None))?;
+        let size = size.ok_or_else(|| TarError::format("bad size of an extension header", None))?;
         if size > EXTENSION_BYTES_MAX {
-            return Err(ImageError::tar(
+            return Err(TarError::format(
                 format!("extension header of {size} bytes; the limit is {EXTENSION_BYTES_MAX}"),
                 None,
             ));
@@ -164,7 +164,7 @@ impl<R: Read> Reader<R> {
     fn finish_entry(&mut self, block: &Block, extension: &Extension) -> Result<Entry> {
         let mut entry = base_entry(block, extension)?;
         let name = entry.path.clone();
-        let invalid = |what: &str| ImageError::tar(what, Some(&name));
+        let invalid = |what: &str| TarError::format(what, Some(&name));
         let stored = match extension.size {
             Some(size) => size,
             None => header::number(block, field::SIZE)
@@ -196,7 +196,7 @@ impl<R: Read> Reader<R> {
 
     fn start_sparse(&mut self, map: SparseMap, name: &[u8]) -> Result<()> {
         if map.stored_bytes() != self.remaining {
-            return Err(ImageError::tar("sparse map and size disagree", Some(name)));
+            return Err(TarError::format("sparse map and size disagree", Some(name)));
         }
         self.sparse = Some(SparsePosition { map, position: 0 });
         Ok(())
@@ -206,7 +206,7 @@ impl<R: Read> Reader<R> {
     /// blocks of 21 pairs with their flag at 504.
     fn read_old_sparse(&mut self, block: &Block) -> Result<SparseMap> {
         let real_size = header::parse_number(&block[483..495]).and_then(|size| u64::try_from(size).ok());
-        let real_size = real_size.ok_or_else(|| ImageError::tar("bad size of a sparse file", None))?;
+        let real_size = real_size.ok_or_else(|| TarError::format("bad size of a sparse file", None))?;
         let mut map = SparseMap { pieces: Vec::new(), real_size };
         sparse::read_old_pairs(block, 386, 4, &mut map)?;
         let mut more = block[482] != 0;
@@ -222,7 +222,7 @@ impl<R: Read> Reader<R> {
     fn read_pax_sparse(&mut self, real_size: u64) -> Result<SparseMap> {
         sparse::read_pax_map(real_size, |block| {
             let left = self.remaining.checked_sub(BLOCK_BYTES as u64);
-            self.remaining = left.ok_or_else(|| ImageError::tar("bad sparse map", None))?;
+            self.remaining = left.ok_or_else(|| TarError::format("bad sparse map", None))?;
             self.read_exact_raw(block)
         })
     }
@@ -245,13 +245,13 @@ impl<R: Read> Reader<R> {
         let mut buffer = [0; 16 * 1024];
         let mut total = 0;
         loop {
-            let got = self.inner.read(&mut buffer).map_err(|source| ImageError::TarRead { source })?;
+            let got = self.inner.read(&mut buffer).map_err(|source| TarError::Read { source })?;
             if got == 0 {
                 return Ok(());
             }
             total += got as u64;
             if total > TRAILING_BYTES_MAX {
-                return Err(ImageError::tar(
+                return Err(TarError::format(
                     format!("more than {TRAILING_BYTES_MAX} bytes after the end of the archive"),
                     None,
                 ));
@@ -268,10 +268,10 @@ impl<R: Read> Reader<R> {
         while filled < BLOCK_BYTES {
             match self.inner.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(false),
-                Ok(0) => return Err(ImageError::tar("the archive is cut off", None)),
+                Ok(0) => return Err(TarError::format("the archive is cut off", None)),
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ImageError::TarRead { source }),
+                Err(source) => return Err(TarError::Read { source }),
             }
         }
         if let Some(raw) = &mut self.raw {
@@ -282,8 +282,8 @@ impl<R: Read> Reader<R> {
 
     fn read_exact_raw(&mut self, buffer: &mut [u8]) -> Result<()> {
         self.inner.read_exact(buffer).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => ImageError::tar("the archive is cut off", None),
-            _ => ImageError::TarRead { source },
+            io::ErrorKind::UnexpectedEof => TarError::format("the archive is cut off", None),
+            _ => TarError::Read { source },
         })?;
         if let Some(raw) = &mut self.raw {
             raw.extend_from_slice(buffer);

@@ -1,7 +1,7 @@
 //! One 512-byte header block: the fields, their numbers, the checksum (POSIX.1-1988 ustar, and GNU's
 //! base-256 numbers: tar(5), "Numeric Extensions").
 
-use super::BLOCK_BYTES;
+use crate::BLOCK_BYTES;
 
 pub const TYPE_FILE_V7: u8 = 0;
 pub const TYPE_FILE: u8 = b'0';

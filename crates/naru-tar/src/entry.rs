@@ -1,9 +1,9 @@
 //! From a header block and the extensions before it to an entry.
 
-use super::header::{self, Block, field};
-use super::pax::Extension;
-use super::{Entry, EntryKind, PATH_BYTES_MAX};
-use crate::error::{ImageError, Result};
+use crate::error::{Result, TarError};
+use crate::header::{self, Block, field};
+use crate::pax::Extension;
+use crate::{Entry, EntryKind, PATH_BYTES_MAX};
 
 /// All of an entry but its size, which depends on sparse maps too.
 pub fn base_entry(block: &Block, extension: &Extension) -> Result<Entry> {
@@ -11,7 +11,7 @@ pub fn base_entry(block: &Block, extension: &Extension) -> Result<Entry> {
         Some(path) => path.clone(),
         None => header_path(block),
     };
-    let invalid = |what: &str| ImageError::tar(what, Some(&path));
+    let invalid = |what: &str| TarError::format(what, Some(&path));
     let kind = match block[field::TYPE] {
         // Before POSIX a directory was a file whose name ends in a slash.
         header::TYPE_FILE_V7 if path.ends_with(b"/") => EntryKind::Directory,

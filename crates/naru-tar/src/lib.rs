@@ -1,18 +1,38 @@
 //! The tar format, read strictly and written reproducibly.
 //!
-//! Read: ustar (POSIX.1-1988), pax (POSIX.1-2001, `pax(1)`), GNU long names, base-256 numbers and GNU
+//! # What it is
+//! The one archive codec of naru: layers, `load`, `save`, `cp`, `export` and the build context go
+//! through it, in the daemon as in the client. Read: ustar (POSIX.1-1988), pax (POSIX.1-2001, `pax(1)`), GNU long names, base-256 numbers and GNU
 //! sparse files (old form and pax 1.0). An archive has exactly one meaning here: where formats overlap,
 //! pax wins over GNU and GNU over ustar, and what fits none is refused, because two readers that
 //! disagree about an entry's length are how files get smuggled (CVE-2025-62518). Written: ustar, with a
 //! pax header only where ustar cannot say it, so equal trees give equal bytes.
+//!
+//! # What it must not do
+//! No file system: it turns bytes into entries and back. Making files of entries is its users' work,
+//! which [`components`] helps to keep inside of a directory.
+//!
+//! # Start reading at
+//! [`Entry`], then [`Reader`].
+//!
+//! # Invariants
+//! - Memory is bounded by the constants below, whatever the archive says.
+//! - The same entry always gives the same bytes.
+//!
+//! # How it is tested
+//! Tables beside the parsers; naru-image reads archives made by GNU tar and hostile ones.
 
 mod entry;
+mod error;
 pub mod header;
+mod path;
 mod pax;
 mod reader;
 mod sparse;
 mod writer;
 
+pub use error::{Result, TarError};
+pub use path::components;
 pub use reader::Reader;
 pub use writer::{encode, trailer};
 
@@ -45,7 +65,7 @@ pub enum EntryKind {
 /// One archive member, all extensions applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// As written in the archive and thus hostile; [`crate::tree::components`] makes it safe.
+    /// As written in the archive and thus hostile; [`components`] makes it safe.
     pub path: Vec<u8>,
     pub kind: EntryKind,
     /// Permission bits, set-id and sticky included; never a file type.
@@ -85,7 +105,7 @@ impl Entry {
 }
 
 /// Bytes from `size` to the next block border.
-pub(crate) fn padding(size: u64) -> usize {
+pub fn padding(size: u64) -> usize {
     let over = (size % BLOCK_BYTES as u64) as usize;
     if over == 0 { 0 } else { BLOCK_BYTES - over }
 }

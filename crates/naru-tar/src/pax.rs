@@ -1,7 +1,7 @@
 //! pax extended header records: `"%d %s=%s\n", length, keyword, value` (pax(1), "pax Header Block").
 
-use super::XATTR_PREFIX;
-use crate::error::{ImageError, Result};
+use crate::XATTR_PREFIX;
+use crate::error::{Result, TarError};
 
 /// What a pax header (and GNU's long name records) say about the entry that follows.
 #[derive(Clone, Debug, Default)]
@@ -77,13 +77,13 @@ impl Extension {
     }
 }
 
-fn bad(key: &[u8]) -> ImageError {
-    ImageError::tar(format!("bad pax record {:?}", String::from_utf8_lossy(key)), None)
+fn bad(key: &[u8]) -> TarError {
+    TarError::format(format!("bad pax record {:?}", String::from_utf8_lossy(key)), None)
 }
 
 /// Key, value and what follows the record.
 fn split_record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
-    let malformed = || ImageError::tar("malformed pax record", None);
+    let malformed = || TarError::format("malformed pax record", None);
     let blank = data.iter().position(|b| *b == b' ').ok_or_else(malformed)?;
     let len = decimal(&data[..blank]).and_then(|len| usize::try_from(len).ok()).ok_or_else(malformed)?;
     if len <= blank + 1 || len > data.len() || data[len - 1] != b'\n' {

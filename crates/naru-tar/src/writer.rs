@@ -1,8 +1,8 @@
 //! Writes headers: ustar, preceded by a pax header only for what ustar cannot hold. The same entry
 //! always gives the same bytes (no time of writing, no user names, records in a fixed order).
 
-use super::header::{self, Block, field};
-use super::{BLOCK_BYTES, Entry, EntryKind, XATTR_PREFIX, padding};
+use crate::header::{self, Block, field};
+use crate::{BLOCK_BYTES, Entry, EntryKind, XATTR_PREFIX, padding};
 
 /// The header blocks of `entry`. Its content, padded to a block border, follows.
 pub fn encode(entry: &Entry) -> Vec<u8> {
