@@ -5,7 +5,9 @@
 //! `"Binds": null`). serde alone does the last.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Unexpected, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
@@ -44,7 +46,7 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FoldError> {
 
 struct Folded(Value);
 
-impl<'de> IntoDeserializer<'de, Error> for Folded {
+impl IntoDeserializer<'_, Error> for Folded {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -19,6 +19,8 @@
 //! # How it is tested
 //! Golden answers of a real dockerd in `naru-api`; tables and a socket pair here.
 
+#![allow(clippy::zero_sized_map_values)] // Go's map[string]struct{} is what goes over the wire
+
 pub mod client;
 pub mod create;
 pub mod event;

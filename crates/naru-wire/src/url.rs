@@ -18,7 +18,7 @@ fn encode_except(text: &str, keep: &str) -> String {
         if plain {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            encoded += &format!("%{byte:02X}");
         }
     }
     encoded

@@ -16,3 +16,6 @@ pub mod stats;
 pub mod summary;
 pub mod time;
 pub mod volume;
+
+#[cfg(test)]
+mod golden;

@@ -131,3 +131,31 @@ fn own() -> Vec<Route<ApiContext>> {
         POST "/naru/v1/shutdown" => naru::shutdown,
     ]
 }
+
+/// Routes that need no engine, and two that tests provoke the server with.
+#[cfg(test)]
+pub fn engineless() -> Router<()> {
+    use crate::web::request::Request;
+    use crate::web::respond::{self, Response};
+    use naru_types::Result;
+    use std::sync::Arc;
+
+    #[derive(Default, serde::Deserialize, serde::Serialize)]
+    struct Echo {
+        name: String,
+    }
+
+    async fn echo(_context: Arc<()>, mut request: Request) -> Result<Response> {
+        respond::json(&request.json::<Echo>().await?)
+    }
+
+    #[allow(clippy::panic)] // that is what it is for
+    async fn panics(_context: Arc<()>, _request: Request) -> Result<Response> {
+        panic!("on purpose")
+    }
+
+    let mut all = fixed::routes();
+    all.extend(absent::routes());
+    all.extend(routes![POST "/echo" => echo, GET "/panic" => panics]);
+    Router::new(all)
+}

@@ -8,3 +8,6 @@ pub mod respond;
 pub mod router;
 pub mod server;
 pub mod version;
+
+#[cfg(test)]
+mod tests;

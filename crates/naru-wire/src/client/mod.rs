@@ -254,20 +254,20 @@ fn write_request(
     let mut head = format!("{} {} HTTP/1.1\r\nHost: naru\r\n", request.method, request.target);
     head.push_str(concat!("User-Agent: naru/", env!("CARGO_PKG_VERSION"), "\r\n"));
     for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head += &format!("{name}: {value}\r\n");
     }
     match upgrade {
-        Some(protocol) => head.push_str(&format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n")),
+        Some(protocol) => head += &format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n"),
         None => head.push_str("Connection: close\r\n"),
     }
     match &request.body {
         Body::Empty if request.method == "GET" || request.method == "HEAD" => {}
         Body::Empty => head.push_str("Content-Length: 0\r\n"),
         Body::Json(bytes) => {
-            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", bytes.len()));
+            head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", bytes.len());
         }
         Body::Stream { content_type, .. } => {
-            head.push_str(&format!("Content-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n"));
+            head += &format!("Content-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n");
         }
     }
     head.push_str("\r\n");
