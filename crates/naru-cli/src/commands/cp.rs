@@ -54,11 +54,14 @@ fn from_container(api: &Api, container: &str, path: &str, destination: &str) -> 
             .ok_or_else(|| super::invalid(format!("invalid destination {destination:?}")))?;
         (parent.to_path_buf(), Some(PathBuf::from(name)))
     };
-    tar::unpack(archive, &root, |name| match &rename {
+    let skipped = tar::unpack(archive, &root, |name| match &rename {
         Some(new) => new.join(name.components().skip(1).collect::<PathBuf>()),
         None if contents_only => name.components().skip(1).collect(),
         None => name.to_path_buf(),
     })?;
+    for name in skipped {
+        output::talk(format_args!("warning: device node {} was not copied", name.display()));
+    }
     output::talk(format_args!("Successfully copied {base} to {destination}"));
     Ok(0)
 }
