@@ -70,10 +70,12 @@ impl Builder {
     }
 
     /// Forgets every cache entry and every cache mount that no running build uses (`docker builder prune`).
-    /// The space of layers comes back with the store's next collection.
+    /// Layers that nothing else reaches are deleted.
     pub fn prune(&self) -> Result<PrunedCache, Error> {
         let before = self.cache_usage()?;
         self.cache.clear()?;
+        // Removed images that containers still use are not this function's to judge.
+        self.store.collect(&|_| true)?;
         let after = self.cache_usage()?;
         Ok(PrunedCache {
             entries: before.entries.saturating_sub(after.entries),

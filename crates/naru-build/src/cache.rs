@@ -96,7 +96,7 @@ impl Cache {
         Ok((entries, bytes + tree_bytes(&self.mounts)))
     }
 
-    /// Forgets everything. Layers that no image uses go with the store's next collection.
+    /// Forgets everything. The layers themselves go with the store's next collection.
     pub(crate) fn clear(&self) -> Result<()> {
         self.trim(0)?;
         let mounts = fs::read_dir(&self.mounts).map_err(BuildError::io("read", &self.mounts))?;

@@ -4,7 +4,10 @@
 use crate::error::{BuildError, Result};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+const DIR_MODE: u32 = 0o755;
 
 /// Owns one directory beneath `<root>/build-tmp`.
 pub(crate) struct Scratch {
@@ -22,6 +25,9 @@ impl Scratch {
     pub(crate) fn dir(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
         fs::create_dir(&path).map_err(BuildError::io("make the directory", &path))?;
+        // It may become the root of a layer, whose mode containers see on `/`: no umask may have a say.
+        fs::set_permissions(&path, fs::Permissions::from_mode(DIR_MODE))
+            .map_err(BuildError::io("chmod", &path))?;
         Ok(path)
     }
 }

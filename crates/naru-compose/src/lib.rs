@@ -40,3 +40,4 @@ mod words;
 mod yaml;
 
 pub use project::{LoadInput, ReadFile, load};
+#[cfg(test)] mod nasty_probe;

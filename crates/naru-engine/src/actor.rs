@@ -23,8 +23,15 @@ const CLOCK_LOOK_SECS: u64 = 30;
 pub enum Message {
     /// Something happened.
     Report(Event),
-    Request { make: Box<dyn FnOnce(Ask) -> Event + Send>, reply: oneshot::Sender<Result<(), Refusal>> },
-    Wait { condition: WaitCondition, reply: oneshot::Sender<WaitResult>, subscribed: oneshot::Sender<()> },
+    Request {
+        make: Box<dyn FnOnce(Ask) -> Event + Send>,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    Wait {
+        condition: WaitCondition,
+        reply: oneshot::Sender<WaitResult>,
+        subscribed: oneshot::Sender<()>,
+    },
 }
 
 pub struct Actor {
@@ -129,8 +136,7 @@ impl Actor {
         let state = self.machine.state.clone();
         let (id, facts) = (self.container.id.clone(), self.container.cell().facts.clone());
         let stored = state.clone();
-        let saved =
-            self.engine.blocking(move |engine| Ok(engine.db.save_state(&id, &stored, &facts)?)).await;
+        let saved = self.engine.blocking(move |engine| Ok(engine.db.save_state(&id, &stored, &facts)?)).await;
         if let Err(error) = saved {
             self.trouble = Some(error.chain());
         }
@@ -153,17 +159,22 @@ impl Actor {
                 crate::teardown::teardown(engine, container);
                 Event::TornDown
             }),
-            Effect::Delete { volumes } => self.beside(move |engine, container| {
-                match crate::teardown::delete(engine, container, volumes) {
-                    Ok(()) => Event::Deleted,
-                    Err(error) => Event::DeleteFailed(error.chain()),
-                }
-            }),
+            Effect::Delete { volumes } => {
+                self.beside(move |engine, container| {
+                    match crate::teardown::delete(engine, container, volumes) {
+                        Ok(()) => Event::Deleted,
+                        Err(error) => Event::DeleteFailed(error.chain()),
+                    }
+                })
+            }
             Effect::Signal(signal) => self.signal(signal).await,
             Effect::Freeze(ask) => {
                 let id = self.container.id.clone();
                 let done = self.engine.with_keeper(move |keeper| keeper.pause(&id)).await;
-                return ControlFlow::Continue(Some(Event::Frozen { ask, error: done.err().map(|error| error.chain()) }));
+                return ControlFlow::Continue(Some(Event::Frozen {
+                    ask,
+                    error: done.err().map(|error| error.chain()),
+                }));
             }
             Effect::Thaw(ask) => {
                 let id = self.container.id.clone();

@@ -48,7 +48,8 @@ impl Engine {
                 let place = locate(&view, &container, &path)?;
                 let stat = stat(&place, &path, &container)?;
                 let (tree, inner) = (place.tree.try_clone_to_owned(), place.path);
-                let tree = tree.map_err(|error| Error::internal(format!("cannot duplicate a descriptor: {error}")))?;
+                let tree =
+                    tree.map_err(|error| Error::internal(format!("cannot duplicate a descriptor: {error}")))?;
                 let rename = if names_content(&path) { ".".into() } else { stat.name.clone() };
                 let options = PackOptions { rename: Some(rename.into_bytes()), whiteouts: false };
                 tokio::task::spawn_blocking(move || {
@@ -64,7 +65,13 @@ impl Engine {
     }
 
     /// Unpacks into the directory `path`, which has to exist.
-    pub async fn archive_put(&self, r: &str, path: &str, options: ArchivePut, tar: Box<dyn Read + Send>) -> Result<()> {
+    pub async fn archive_put(
+        &self,
+        r: &str,
+        path: &str,
+        options: ArchivePut,
+        tar: Box<dyn Read + Send>,
+    ) -> Result<()> {
         let container = self.find(r)?;
         let path = path.to_owned();
         self.blocking(move |engine| {
@@ -73,10 +80,13 @@ impl Engine {
             if place.read_only || (container.pid().is_some() && is_read_only(&container)) {
                 return Err(Error::new(Kind::Forbidden, "container rootfs is marked read-only"));
             }
-            let dir = open_in(place.tree, &place.path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| match errno {
-                Errno::NOTDIR => Error::invalid("extraction point is not a directory"),
-                errno => not_found(&container, &path, errno),
-            })?;
+            let dir =
+                open_in(place.tree, &place.path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| {
+                    match errno {
+                        Errno::NOTDIR => Error::invalid("extraction point is not a directory"),
+                        errno => not_found(&container, &path, errno),
+                    }
+                })?;
             let owner = if options.copy_uid_gid { container_user(&view, &container) } else { None };
             let unpack_options = UnpackOptions {
                 whiteouts: Whiteouts::Plain,
@@ -187,7 +197,9 @@ fn stat(place: &Place<'_>, asked: &str, container: &Container) -> Result<PathSta
         String::new()
     };
     let name = crate::rootview::absolute(asked);
-    let name = name.file_name().map_or_else(|| "/".to_owned(), |name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+    let name = name
+        .file_name()
+        .map_or_else(|| "/".to_owned(), |name| String::from_utf8_lossy(name.as_bytes()).into_owned());
     Ok(PathStat {
         name,
         size: stat.st_size as u64,
@@ -204,7 +216,8 @@ fn is_read_only(container: &Container) -> bool {
 /// `uid[:gid]` of the container's user, names looked up in its own /etc/passwd; `None` for root or an unknown name.
 fn container_user(view: &RootView, container: &Container) -> Option<(u32, u32)> {
     let user = container.cell().spec.process.user.clone();
-    let (name, group) = user.split_once(':').map_or((user.as_str(), None), |(name, group)| (name, Some(group)));
+    let (name, group) =
+        user.split_once(':').map_or((user.as_str(), None), |(name, group)| (name, Some(group)));
     if name.is_empty() {
         return None;
     }
@@ -214,9 +227,10 @@ fn container_user(view: &RootView, container: &Container) -> Option<(u32, u32)> 
         // An unreadable file has no entries.
         let _ = std::fs::File::from(fd).take(PASSWD_BYTES_MAX).read_to_string(&mut text);
     }
-    let entry = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.first() == Some(&name) || fields.get(2) == Some(&name)
-    });
+    let entry = text
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
     let number = |index: usize| entry.as_ref().and_then(|fields| fields.get(index)?.parse::<u32>().ok());
     let uid = name.parse().ok().or_else(|| number(2))?;
     let gid = group.and_then(|group| group.parse().ok()).or_else(|| number(3)).unwrap_or(0);
@@ -226,7 +240,12 @@ fn container_user(view: &RootView, container: &Container) -> Option<(u32, u32)> 
 /// A passwd file is not read further than this.
 const PASSWD_BYTES_MAX: u64 = 1 << 20;
 
-fn pack(tree: std::os::fd::BorrowedFd<'_>, path: &Path, options: &PackOptions, sender: Sender<std::io::Result<Bytes>>) {
+fn pack(
+    tree: std::os::fd::BorrowedFd<'_>,
+    path: &Path,
+    options: &PackOptions,
+    sender: Sender<std::io::Result<Bytes>>,
+) {
     let mut writer = ChunkWriter { buffer: Vec::with_capacity(CHUNK_BYTES), sender };
     let done = tar_tree(tree, path, &mut writer, options)
         .map_err(|error| std::io::Error::other(error.to_string()))

@@ -37,7 +37,8 @@ impl Engine {
         }
         self.emit_about(&container, "attach", &[]);
         let AttachOptions { stdin, stdout, stderr } = options;
-        let request = AttachRequest { target: Target::container(container.id.clone()), stdin, stdout, stderr };
+        let request =
+            AttachRequest { target: Target::container(container.id.clone()), stdin, stdout, stderr };
         let stream = self.with_keeper(move |keeper| keeper.attach(&request)).await?;
         into_tokio(stream)
     }

@@ -48,7 +48,11 @@ impl Engine {
             gateway = made.endpoints.iter().find_map(|endpoint| endpoint.gateway);
             embedded = made.embedded_dns;
             netns = Some(made.netns);
-            let views = made.endpoints.iter().zip(aliases).map(|(endpoint, aliases)| endpoint_view(endpoint, aliases));
+            let views = made
+                .endpoints
+                .iter()
+                .zip(aliases)
+                .map(|(endpoint, aliases)| endpoint_view(endpoint, aliases));
             let mut cell = container.cell();
             cell.facts.endpoints = names.into_iter().zip(views).collect();
             cell.facts.ports = made.ports.iter().map(port_view).collect();
@@ -58,7 +62,12 @@ impl Engine {
         let texts = Texts { own, gateway: gateway.or_else(|| self.bridge_gateway()), embedded };
         self.write_files(container, &spec, &texts)?;
         let paths = &container.paths;
-        Ok(NetworkSetup { netns, hostname: paths.hostname(), hosts: paths.hosts(), resolv_conf: paths.resolv_conf() })
+        Ok(NetworkSetup {
+            netns,
+            hostname: paths.hostname(),
+            hosts: paths.hosts(),
+            resolv_conf: paths.resolv_conf(),
+        })
     }
 
     /// Another container's namespace and its files.
@@ -134,8 +143,10 @@ impl Engine {
             search: &network.dns_search,
             options: &network.dns_options,
         };
-        let untouched = network.dns.is_empty() && network.dns_search.is_empty() && network.dns_options.is_empty();
-        let text = if host_mode && untouched { host } else { files::resolv_conf(&host, texts.embedded, &given) };
+        let untouched =
+            network.dns.is_empty() && network.dns_search.is_empty() && network.dns_options.is_empty();
+        let text =
+            if host_mode && untouched { host } else { files::resolv_conf(&host, texts.embedded, &given) };
         write(&paths.resolv_conf(), &text)
     }
 
@@ -183,6 +194,7 @@ pub fn port_view(port: &naru_net::PublishedPort) -> PublishedPort {
 
 /// In place, not by rename: a running container has the file itself bind-mounted.
 fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text)
-        .map_err(|error| Error::internal(format!("cannot write {}: {error}", path.display())).with_source(error))
+    std::fs::write(path, text).map_err(|error| {
+        Error::internal(format!("cannot write {}: {error}", path.display())).with_source(error)
+    })
 }

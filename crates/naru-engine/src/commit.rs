@@ -11,8 +11,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the runtime puts into every root as mount points; Docker keeps these in a layer of their own.
-const MOUNT_POINTS: [&str; 8] =
-    ["/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/.dockerenv", "/dev/console"];
+const MOUNT_POINTS: [&str; 8] = [
+    "/dev",
+    "/proc",
+    "/sys",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/.dockerenv",
+    "/dev/console",
+];
 
 impl Engine {
     pub async fn changes(&self, r: &str) -> Result<Vec<Change>> {
@@ -71,7 +79,11 @@ impl Engine {
         let image = self.store.create_image(config, &layers, &tags)?;
         let reference = tags.first().map(naru_types::ImageRef::familiar).unwrap_or_default();
         let id = image.id.to_string();
-        self.emit_about(container, "commit", &[("comment", &options.comment), ("imageID", &id), ("imageRef", &reference)]);
+        self.emit_about(
+            container,
+            "commit",
+            &[("comment", &options.comment), ("imageID", &id), ("imageRef", &reference)],
+        );
         Ok(image.id)
     }
 }
@@ -92,7 +104,9 @@ fn run_config(container: &Container, options: &CommitOptions) -> Result<RunConfi
         volumes: spec
             .mounts
             .iter()
-            .filter(|mount| matches!(mount.source, naru_types::spec::MountSource::Volume { anonymous: true, .. }))
+            .filter(|mount| {
+                matches!(mount.source, naru_types::spec::MountSource::Volume { anonymous: true, .. })
+            })
             .map(|mount| (mount.target.clone(), Empty {}))
             .collect(),
         ..RunConfig::default()
@@ -130,7 +144,10 @@ fn instruction(config: &mut RunConfig, line: &str) -> Result<()> {
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     if rest.is_empty() {
-        return Err(Error::invalid(format!("{} requires at least one argument: {line:?}", word.to_uppercase())));
+        return Err(Error::invalid(format!(
+            "{} requires at least one argument: {line:?}",
+            word.to_uppercase()
+        )));
     }
     match word.to_ascii_uppercase().as_str() {
         "CMD" => config.cmd = Some(command(rest)),
@@ -145,7 +162,9 @@ fn instruction(config: &mut RunConfig, line: &str) -> Result<()> {
                 config.exposed_ports.insert(parsed.to_string(), Empty {});
             }
         }
-        "VOLUME" => config.volumes.extend(command(rest).into_iter().filter(|w| w.starts_with('/')).map(|w| (w, Empty {}))),
+        "VOLUME" => config
+            .volumes
+            .extend(command(rest).into_iter().filter(|w| w.starts_with('/')).map(|w| (w, Empty {}))),
         "ENV" => {
             for (key, value) in pairs(rest)? {
                 let prefix = format!("{key}=");
@@ -180,7 +199,9 @@ fn pairs(rest: &str) -> Result<Vec<(String, String)>> {
                 if let Some((key, value)) = word.split_once('=') {
                     found.push((key.to_owned(), value.to_owned()));
                 } else if !word.is_empty() {
-                    return Err(Error::invalid(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value")));
+                    return Err(Error::invalid(format!(
+                        "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
+                    )));
                 }
                 word.clear();
             }
@@ -192,14 +213,21 @@ fn pairs(rest: &str) -> Result<Vec<(String, String)>> {
 
 /// Leaves out mount points, and directories that changed only because of them.
 fn without_mount_points(all: Vec<Change>, container: &Container) -> Vec<Change> {
-    let targets: Vec<String> =
-        container.cell().spec.mounts.iter().map(|mount| crate::merge::clean(&mount.target).to_owned()).collect();
+    let targets: Vec<String> = container
+        .cell()
+        .spec
+        .mounts
+        .iter()
+        .map(|mount| crate::merge::clean(&mount.target).to_owned())
+        .collect();
     let is_point = |path: &str| MOUNT_POINTS.contains(&path) || targets.iter().any(|target| target == path);
     let (points, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|change| is_point(&change.path));
     let parents: BTreeSet<String> = points.iter().filter_map(|change| parent(&change.path)).collect();
     let keep = |change: &Change| {
         !parents.contains(&change.path)
-            || rest.iter().any(|other| other.path != change.path && other.path.starts_with(&format!("{}/", change.path)))
+            || rest.iter().any(|other| {
+                other.path != change.path && other.path.starts_with(&format!("{}/", change.path))
+            })
     };
     rest.iter().filter(|change| keep(change)).cloned().collect()
 }
@@ -215,7 +243,9 @@ mod tests {
     #[test]
     fn instructions() {
         let mut config = RunConfig::default();
-        for line in ["CMD [\"a\",\"b\"]", "ENV A=1 B=\"x y\"", "LABEL k v w", "EXPOSE 80 53/udp", "ENTRYPOINT run it"] {
+        for line in
+            ["CMD [\"a\",\"b\"]", "ENV A=1 B=\"x y\"", "LABEL k v w", "EXPOSE 80 53/udp", "ENTRYPOINT run it"]
+        {
             instruction(&mut config, line).unwrap();
         }
         assert_eq!(config.cmd.unwrap(), ["a", "b"]);

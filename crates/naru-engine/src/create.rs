@@ -96,8 +96,13 @@ impl<'a> Making<'a> {
         Ok(Created { id, warnings })
     }
 
-    /// What the container will be attached to has to exist now, so that nothing half-made waits for it.
+    /// What the container will be attached to has to exist now, so that nothing half-made waits for it. A missing one is
+    /// the request's fault, not a 404: docker takes a 404 of a create for a missing image and pulls it.
     fn check_network(&self, spec: &ContainerSpec) -> Result<()> {
+        self.find_joined(spec).map_err(|error| Error::invalid(error.message()).with_source(error))
+    }
+
+    fn find_joined(&self, spec: &ContainerSpec) -> Result<()> {
         match &spec.network.mode {
             NetworkMode::Container(other) => {
                 self.engine.find(other)?;
@@ -131,7 +136,8 @@ impl Drop for Making<'_> {
             return;
         }
         // The error that brought us here is the one to report; what cannot be taken back now, start-up sweeps.
-        let paths = ContainerPaths::new(&self.engine.config.root, &self.engine.config.run, &self.id, Vec::new());
+        let paths =
+            ContainerPaths::new(&self.engine.config.root, &self.engine.config.run, &self.id, Vec::new());
         let _ = std::fs::remove_dir_all(&paths.dir);
         for name in &self.volumes {
             let _ = self.engine.drop_volume(name);
@@ -156,7 +162,9 @@ pub fn check_name(name: &str) -> Result<()> {
     if is_valid_name(name, NAME_LEN_MIN) {
         return Ok(());
     }
-    Err(Error::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
+    Err(Error::invalid(format!(
+        "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    )))
 }
 
 pub fn name_taken(name: &str, owner: &ContainerId) -> Error {
@@ -169,9 +177,8 @@ fn no_such_image(asked: &str, error: Error) -> Error {
     if error.kind() != Kind::NotFound {
         return error;
     }
-    let shown = ImageRef::parse(asked).map_or_else(|_| asked.to_owned(), |reference| {
-        reference.with_default_tag().familiar()
-    });
+    let shown = ImageRef::parse(asked)
+        .map_or_else(|_| asked.to_owned(), |reference| reference.with_default_tag().familiar());
     Error::not_found(format!("No such image: {shown}")).with_hint(format!("naru pull {shown}"))
 }
 

@@ -39,7 +39,8 @@ pub enum DbError {
 
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
-        let hint = matches!(error, DbError::TooNew { .. }).then_some("run the newer naru, or set another --root");
+        let hint =
+            matches!(error, DbError::TooNew { .. }).then_some("run the newer naru, or set another --root");
         let message = error.to_string();
         let error = Error::internal(message).with_source(error);
         match hint {
@@ -89,7 +90,10 @@ impl Db {
     pub fn save_state(&self, id: &ContainerId, state: &State, facts: &RunFacts) -> Result<()> {
         let (state, facts) = (json(state), json(facts));
         self.write("saving a state", |db| {
-            db.execute("UPDATE containers SET state=?2, facts=?3 WHERE id=?1", params![id.as_str(), state, facts])
+            db.execute(
+                "UPDATE containers SET state=?2, facts=?3 WHERE id=?1",
+                params![id.as_str(), state, facts],
+            )
         })
     }
 
@@ -107,7 +111,9 @@ impl Db {
     }
 
     pub fn delete_container(&self, id: &ContainerId) -> Result<()> {
-        self.write("removing a container", |db| db.execute("DELETE FROM containers WHERE id=?1", params![id.as_str()]))
+        self.write("removing a container", |db| {
+            db.execute("DELETE FROM containers WHERE id=?1", params![id.as_str()])
+        })
     }
 
     pub fn containers(&self) -> Result<Vec<ContainerRow>> {
@@ -148,7 +154,9 @@ impl Db {
     }
 
     pub fn delete_network(&self, id: &NetworkId) -> Result<()> {
-        self.write("removing a network", |db| db.execute("DELETE FROM networks WHERE id=?1", params![id.as_str()]))
+        self.write("removing a network", |db| {
+            db.execute("DELETE FROM networks WHERE id=?1", params![id.as_str()])
+        })
     }
 
     pub fn networks(&self) -> Result<Vec<NetworkRow>> {
@@ -158,7 +166,10 @@ impl Db {
     pub fn save_volume(&self, row: &VolumeRow) -> Result<()> {
         let record = json(row);
         self.write("saving a volume", |db| {
-            db.execute("INSERT OR REPLACE INTO volumes (name, record) VALUES (?1,?2)", params![row.name, record])
+            db.execute(
+                "INSERT OR REPLACE INTO volumes (name, record) VALUES (?1,?2)",
+                params![row.name, record],
+            )
         })
     }
 
@@ -185,13 +196,18 @@ impl Db {
     fn records<T: DeserializeOwned>(&self, what: &'static str, query: &str) -> Result<Vec<T>> {
         let rows = self.read("listing", |db| {
             let mut statement = db.prepare(query)?;
-            let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            let rows =
+                statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         rows.iter().map(|(key, record)| parse(what, key, record)).collect()
     }
 
-    fn write(&self, step: &'static str, run: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> Result<()> {
+    fn write(
+        &self,
+        step: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
+    ) -> Result<()> {
         self.read(step, run).map(|_| ())
     }
 

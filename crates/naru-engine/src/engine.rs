@@ -95,7 +95,12 @@ impl Engine {
     /// Who keeps an image from being removed.
     pub fn image_users(&self, id: &Digest) -> Vec<ContainerId> {
         let table = self.table();
-        table.containers.values().filter(|container| container.image_id == *id).map(|c| c.id.clone()).collect()
+        table
+            .containers
+            .values()
+            .filter(|container| container.image_id == *id)
+            .map(|c| c.id.clone())
+            .collect()
     }
 
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
@@ -103,7 +108,9 @@ impl Engine {
     }
 
     pub(crate) fn arc(&self) -> Arc<Self> {
-        self.me.upgrade().expect("an engine lives in the Arc that `assemble` made, and &self keeps that alive")
+        self.me
+            .upgrade()
+            .expect("an engine lives in the Arc that `assemble` made, and &self keeps that alive")
     }
 
     /// Runs `work`, which may block, on a blocking thread.
@@ -114,7 +121,10 @@ impl Engine {
         let engine = self.arc();
         match tokio::task::spawn_blocking(move || work(&engine)).await {
             Ok(result) => result,
-            Err(failed) => Err(Error::internal("a blocking step of the engine broke off: this is a bug").with_source(failed)),
+            Err(failed) => {
+                Err(Error::internal("a blocking step of the engine broke off: this is a bug")
+                    .with_source(failed))
+            }
         }
     }
 
@@ -145,8 +155,7 @@ impl Engine {
             return Ok(Arc::clone(container));
         }
         let none = || {
-            Error::not_found(format!("No such container: {r}"))
-                .with_hint("`naru ps -a` lists all containers")
+            Error::not_found(format!("No such container: {r}")).with_hint("`naru ps -a` lists all containers")
         };
         if r.is_empty() {
             return Err(none());

@@ -139,7 +139,12 @@ impl Engine {
     }
 
     /// The attach stream is made before the start, so that no byte is lost.
-    pub(crate) async fn run_exec(&self, exec: Arc<Exec>, options: ExecStart, loud: bool) -> Result<Option<UnixStream>> {
+    pub(crate) async fn run_exec(
+        &self,
+        exec: Arc<Exec>,
+        options: ExecStart,
+        loud: bool,
+    ) -> Result<Option<UnixStream>> {
         let stream = self.blocking(move |engine| engine.run_exec_blocking(&exec, options, loud)).await?;
         let Some(stream) = stream else { return Ok(None) };
         into_tokio(stream).map(Some)
@@ -151,9 +156,9 @@ impl Engine {
         options: ExecStart,
         loud: bool,
     ) -> Result<Option<std::os::unix::net::UnixStream>> {
-        let container = self.by_id(&exec.container_id).ok_or_else(|| {
-            Error::not_found(format!("No such container: {}", exec.container_id))
-        })?;
+        let container = self
+            .by_id(&exec.container_id)
+            .ok_or_else(|| Error::not_found(format!("No such container: {}", exec.container_id)))?;
         check_running(&container)?;
         let first = exec.state.send_if_modified(|state| {
             let first = *state == ExecState::Created;
@@ -244,7 +249,9 @@ impl Engine {
     /// The container's own process object with the session's words put in.
     fn exec_process(&self, container: &Container, spec: &ExecSpec) -> Result<oci::Process> {
         let path = container.paths.bundle.join("config.json");
-        let unreadable = |error: &dyn std::fmt::Display| Error::internal(format!("cannot read {}: {error}", path.display()));
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Error::internal(format!("cannot read {}: {error}", path.display()))
+        };
         let bytes = std::fs::read(&path).map_err(|error| unreadable(&error))?;
         let config: oci::Spec = serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))?;
         let mut process = config.process;

@@ -41,7 +41,9 @@ impl Drop for HealthTask {
 fn probe_args(check: &Healthcheck, shell: &[String]) -> Option<Vec<String>> {
     match check.test.split_first()? {
         (kind, args) if kind == "CMD" && !args.is_empty() => Some(args.to_vec()),
-        (kind, [line, ..]) if kind == "CMD-SHELL" => Some(shell.iter().cloned().chain([line.clone()]).collect()),
+        (kind, [line, ..]) if kind == "CMD-SHELL" => {
+            Some(shell.iter().cloned().chain([line.clone()]).collect())
+        }
         _ => None,
     }
 }
@@ -50,7 +52,8 @@ fn probe_args(check: &Healthcheck, shell: &[String]) -> Option<Vec<String>> {
 pub fn watch(engine: &Arc<Engine>, container: &Arc<Container>) {
     let check = container.cell().spec.healthcheck.clone();
     let shell = ["/bin/sh".to_owned(), "-c".to_owned()];
-    let Some((check, args)) = check.and_then(|check| Some((probe_args(&check, &shell)?, check))).map(|(a, c)| (c, a))
+    let Some((check, args)) =
+        check.and_then(|check| Some((probe_args(&check, &shell)?, check))).map(|(a, c)| (c, a))
     else {
         container.cell().facts.health = None;
         return;
@@ -78,7 +81,8 @@ async fn run(engine: Arc<Engine>, container: Arc<Container>, check: Healthcheck,
         started_at: container.cell().state.run().map_or_else(ids::now, |run| run.started_at),
     };
     loop {
-        let starting = container.cell().facts.health.as_ref().is_none_or(|h| h.status == HealthStatus::Starting);
+        let starting =
+            container.cell().facts.health.as_ref().is_none_or(|h| h.status == HealthStatus::Starting);
         let in_start = starting && ids::now().0 - rules.started_at.0 < rules.start_period_ns;
         let pause = if in_start { start_interval.min(interval) } else { interval };
         tokio::time::sleep(Duration::from_nanos(pause as u64)).await;
@@ -110,11 +114,21 @@ async fn store(engine: &Arc<Engine>, container: &Arc<Container>) {
     let _ = engine.blocking(move |engine| Ok(engine.db.save_state(&id, &state, &facts)?)).await;
 }
 
-async fn probe(engine: &Arc<Engine>, container: &Arc<Container>, args: &[String], timeout: Duration) -> HealthResult {
+async fn probe(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    args: &[String],
+    timeout: Duration,
+) -> HealthResult {
     let start = ids::now();
-    let spec = ExecSpec { args: args.to_vec(), attach_stdout: true, attach_stderr: true, ..ExecSpec::default() };
+    let spec =
+        ExecSpec { args: args.to_vec(), attach_stdout: true, attach_stderr: true, ..ExecSpec::default() };
     let exec = engine.new_exec(container, spec);
-    engine.emit_about(container, &format!("exec_create: {}", args.join(" ")), &[("execID", exec.id.as_str())]);
+    engine.emit_about(
+        container,
+        &format!("exec_create: {}", args.join(" ")),
+        &[("execID", exec.id.as_str())],
+    );
     let started = engine.run_exec(Arc::clone(&exec), ExecStart::default(), true).await;
     let (exit_code, output) = match started {
         Err(error) => (CODE_NO_RESULT, error.chain()),
@@ -128,7 +142,8 @@ async fn probe(engine: &Arc<Engine>, container: &Arc<Container>, args: &[String]
             match tokio::time::timeout(timeout, run).await {
                 Ok(code) => (code, text(&output)),
                 Err(_) => {
-                    let target = naru_runtime::keeper::protocol::Target::exec(container.id.clone(), exec.id.clone());
+                    let target =
+                        naru_runtime::keeper::protocol::Target::exec(container.id.clone(), exec.id.clone());
                     let kill = naru_types::signal::Signal::KILL;
                     // Gone meanwhile is as good.
                     let _ = engine.with_keeper(move |keeper| keeper.signal(&target, kill)).await;
@@ -159,7 +174,11 @@ fn text(output: &[u8]) -> String {
 
 /// Whole seconds as Go prints them; anything finer in milliseconds.
 fn go_duration(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 { format!("{}s", duration.as_secs()) } else { format!("{}ms", duration.as_millis()) }
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
 }
 
 struct HealthRules {
@@ -177,7 +196,8 @@ fn fold(before: Option<HealthView>, result: HealthResult, rules: &HealthRules) -
         health.failing_streak = 0;
         health.status = HealthStatus::Healthy;
     } else {
-        let in_start = old == HealthStatus::Starting && result.start.0 - rules.started_at.0 < rules.start_period_ns;
+        let in_start =
+            old == HealthStatus::Starting && result.start.0 - rules.started_at.0 < rules.start_period_ns;
         if !in_start {
             health.failing_streak = health.failing_streak.saturating_add(1);
             if health.failing_streak >= rules.retries {

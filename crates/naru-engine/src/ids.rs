@@ -15,7 +15,9 @@ pub fn random_32() -> [u8; 32] {
     let mut filled = 0;
     // getrandom(2) gives up to 256 bytes at once and fails only when interrupted before the pool is ready.
     while filled < bytes.len() {
-        if let Ok(count) = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+        if let Ok(count) =
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+        {
             filled += count;
         }
     }

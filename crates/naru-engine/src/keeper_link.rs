@@ -8,7 +8,8 @@ use crate::machine::{Event as Step, ExitStatus};
 use naru_runtime::keeper::client::{ClientError, KeeperClient, Notice};
 use naru_runtime::keeper::held::HeldFds;
 use naru_runtime::keeper::protocol::{
-    AdoptRequest, Event, ExitRecord, ExitStatus as KeeperStatus, LogFile, ProcessEntry, Refusal, StdioSpec, Target,
+    AdoptRequest, Event, ExitRecord, ExitStatus as KeeperStatus, LogFile, ProcessEntry, Refusal, StdioSpec,
+    Target,
 };
 use naru_types::spec::ContainerSpec;
 use naru_types::{Error, Kind, Result};
@@ -55,7 +56,8 @@ impl KeeperLink {
 }
 
 fn connect(exe: &Path, run: &Path) -> Result<(KeeperClient, Notices)> {
-    let failed = |error: &dyn std::error::Error| Error::unavailable(format!("cannot start the keeper: {error}"));
+    let failed =
+        |error: &dyn std::error::Error| Error::unavailable(format!("cannot start the keeper: {error}"));
     naru_runtime::keeper::launch(exe, run).map_err(|error| failed(&error).with_source(error))?;
     let (sender, notices) = mpsc::unbounded_channel();
     let on_notice = move |notice| {

@@ -8,8 +8,8 @@ use crate::keeper_link::{client_error, log_of, stdio_of};
 use crate::machine::Event;
 use naru_runtime::keeper::client::{StartError, Started};
 use naru_runtime::keeper::protocol::StartRequest;
-use naru_runtime::rootfs::Rootfs;
 use naru_runtime::oci;
+use naru_runtime::rootfs::Rootfs;
 use naru_types::spec::MountSource;
 use naru_types::{Error, Result};
 use std::os::fd::AsFd;
@@ -44,7 +44,10 @@ fn try_launch(engine: &Arc<Engine>, container: &Arc<Container>) -> std::result::
     let keeper = engine.keeper()?;
     let paths = &container.paths;
     if paths.lower.is_empty() {
-        return Err(Error::internal("the layers of the container's image are gone: pull the image again and make a new container").into());
+        return Err(Error::internal(
+            "the layers of the container's image are gone: pull the image again and make a new container",
+        )
+        .into());
     }
     make_bind_sources(container)?;
     engine.fill_volumes(container)?;
@@ -94,8 +97,11 @@ fn make_bind_sources(container: &Container) -> Result<()> {
             && !path.exists()
         {
             std::fs::create_dir_all(path).map_err(|error| {
-                Error::internal(format!("error while creating mount source path '{}': {error}", path.display()))
-                    .with_source(error)
+                Error::internal(format!(
+                    "error while creating mount source path '{}': {error}",
+                    path.display()
+                ))
+                .with_source(error)
             })?;
         }
     }
@@ -111,7 +117,8 @@ fn write_bundle(container: &Container, config: &oci::Spec) -> Result<()> {
     let failed = |error: std::io::Error| {
         Error::internal(format!("cannot write {}: {error}", path.display())).with_source(error)
     };
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    let file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
     serde_json::to_writer(std::io::BufWriter::new(file), config).map_err(|error| failed(error.into()))
 }
 

@@ -31,12 +31,17 @@ impl Engine {
             tail: options.tail,
         };
         let path = container.paths.log();
-        let stop = Stop::new().map_err(|error| Error::internal(format!("cannot follow a log: {error}")).with_source(error))?;
+        let stop = Stop::new()
+            .map_err(|error| Error::internal(format!("cannot follow a log: {error}")).with_source(error))?;
         let follow = options.follow;
         let (watched, ended) = (stop.clone(), Arc::clone(&container));
         let reader = self
             .blocking(move |_| {
-                let opened = if follow { LogReader::follow(&path, query, stop) } else { LogReader::open(&path, query) };
+                let opened = if follow {
+                    LogReader::follow(&path, query, stop)
+                } else {
+                    LogReader::open(&path, query)
+                };
                 opened.map_err(Error::from)
             })
             .await?;
@@ -50,7 +55,12 @@ impl Engine {
 }
 
 /// Everything the process wrote is in the log before its exit is told, so "finish" loses nothing.
-async fn stop_at_the_end(engine: Arc<Engine>, container: Arc<Container>, stop: Stop, sender: Sender<LogRecord>) {
+async fn stop_at_the_end(
+    engine: Arc<Engine>,
+    container: Arc<Container>,
+    stop: Stop,
+    sender: Sender<LogRecord>,
+) {
     let mut active = container.active.subscribe();
     tokio::select! {
         _ = active.wait_for(|active| !*active) => stop.finish(),

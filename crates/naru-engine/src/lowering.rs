@@ -16,7 +16,8 @@ impl Engine {
         let spec = container.cell().spec.clone();
         let host_ipc = spec.namespaces.ipc == NamespaceMode::Host;
         let own_name = spec.namespaces.uts != NamespaceMode::Host && spec.network.mode != NetworkMode::Host;
-        let hostname = if own_name || !spec.hostname.is_empty() { self.shown_hostname(&spec) } else { String::new() };
+        let hostname =
+            if own_name || !spec.hostname.is_empty() { self.shown_hostname(&spec) } else { String::new() };
         let input = LowerInput {
             id: container.id.to_string(),
             rootfs_path: PathBuf::from("rootfs"),
@@ -39,9 +40,15 @@ impl Engine {
 
     /// New limits of a running container, device rules as they are; the bundle is brought up to date too, for execs and
     /// for the next keeper.
-    pub(crate) fn lower_resources(&self, container: &Container, spec: &ContainerSpec) -> Result<oci::Resources> {
+    pub(crate) fn lower_resources(
+        &self,
+        container: &Container,
+        spec: &ContainerSpec,
+    ) -> Result<oci::Resources> {
         let path = container.paths.bundle.join("config.json");
-        let failed = |error: &dyn std::fmt::Display| Error::internal(format!("cannot read {}: {error}", path.display()));
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::internal(format!("cannot read {}: {error}", path.display()))
+        };
         let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
         let config: oci::Spec = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
         let input = LowerInput {
@@ -95,7 +102,10 @@ impl Engine {
         let NamespaceMode::Container(name) = mode else { return Ok(None) };
         let other = self.find(name)?;
         let pid = other.pid().ok_or_else(|| {
-            Error::conflict(format!("cannot join {kind} namespace of a non running container: {}", other.name()))
+            Error::conflict(format!(
+                "cannot join {kind} namespace of a non running container: {}",
+                other.name()
+            ))
         })?;
         Ok(Some(format!("/proc/{pid}/ns/{kind}")))
     }

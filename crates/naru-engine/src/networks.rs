@@ -48,7 +48,9 @@ impl Engine {
             let active: Vec<_> = engine
                 .members(&row)
                 .into_values()
-                .map(|member| format!("name:\"{}\" id:\"{}\"", member.name, short(&member.endpoint.endpoint_id)))
+                .map(|member| {
+                    format!("name:\"{}\" id:\"{}\"", member.name, short(&member.endpoint.endpoint_id))
+                })
                 .collect();
             if !active.is_empty() {
                 return Err(Error::new(
@@ -59,7 +61,10 @@ impl Engine {
                         active.join(", ")
                     ),
                 )
-                .with_hint(format!("stop these containers, or naru network disconnect {} <container>", row.name)));
+                .with_hint(format!(
+                    "stop these containers, or naru network disconnect {} <container>",
+                    row.name
+                )));
             }
             engine.nets.remove(&row.id)?;
             engine.db.delete_network(&row.id)?;
@@ -95,10 +100,13 @@ impl Engine {
         if r == "default" {
             return table.networks.values().find(|row| row.name == "bridge").cloned().ok_or_else(|| none(r));
         }
-        let mut matches = table.networks.values().filter(|row| !r.is_empty() && row.id.as_str().starts_with(r));
+        let mut matches =
+            table.networks.values().filter(|row| !r.is_empty() && row.id.as_str().starts_with(r));
         match (matches.next(), matches.next()) {
             (Some(row), None) => Ok(row.clone()),
-            (Some(_), Some(_)) => Err(Error::invalid(format!("network {r} is ambiguous (2 matches found based on ID prefix)"))),
+            (Some(_), Some(_)) => {
+                Err(Error::invalid(format!("network {r} is ambiguous (2 matches found based on ID prefix)")))
+            }
             (None, _) => Err(none(r)),
         }
     }
@@ -114,11 +122,16 @@ impl Engine {
             "" | "default" | "bridge" => {}
             "host" | "null" => {
                 let driver = options.driver.unwrap_or_default();
-                return Err(Error::new(Kind::Forbidden, format!("only one instance of \"{driver}\" network is allowed")));
+                return Err(Error::new(
+                    Kind::Forbidden,
+                    format!("only one instance of \"{driver}\" network is allowed"),
+                ));
             }
             driver => {
-                return Err(Error::not_found(format!("could not find plugin {driver} in v1 plugin registry: plugin \"{driver}\" not found"))
-                    .with_hint("naru has the drivers bridge, host and null"));
+                return Err(Error::not_found(format!(
+                    "could not find plugin {driver} in v1 plugin registry: plugin \"{driver}\" not found"
+                ))
+                .with_hint("naru has the drivers bridge, host and null"));
             }
         }
         if self.table().networks.values().any(|row| row.name == options.name) {
@@ -251,8 +264,12 @@ impl Engine {
             ));
         }
         if is_primary {
-            spec.network.mode =
-                spec.network.endpoints.keys().next().map_or(NetworkMode::None, |name| NetworkMode::Network(name.clone()));
+            spec.network.mode = spec
+                .network
+                .endpoints
+                .keys()
+                .next()
+                .map_or(NetworkMode::None, |name| NetworkMode::Network(name.clone()));
         }
         let mut ports = None;
         if let Some(pid) = live_pid(container) {

@@ -28,7 +28,8 @@ impl Engine {
     /// networks as they should be, sweeps, and gives the restart policies their turn.
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
         let opened = tokio::task::spawn_blocking(move || prepare(config)).await;
-        let broken = |failed| Error::internal("opening the engine broke off: this is a bug").with_source(failed);
+        let broken =
+            |failed| Error::internal("opening the engine broke off: this is a bug").with_source(failed);
         let Prepared { parts, rows, known, notices, rebooted } = opened.map_err(broken)??;
         let engine = Engine::assemble(parts);
         let mut containers = Vec::new();
@@ -38,7 +39,9 @@ impl Engine {
         }
         let taken = Arc::clone(&engine);
         let all = containers.clone();
-        tokio::task::spawn_blocking(move || taken.take_up_all(&all, &known, rebooted)).await.map_err(broken)??;
+        tokio::task::spawn_blocking(move || taken.take_up_all(&all, &known, rebooted))
+            .await
+            .map_err(broken)??;
         tokio::spawn(Arc::clone(&engine).follow_keeper(notices));
         for container in &containers {
             if container.cell().state.run().is_some() {
@@ -58,7 +61,8 @@ impl Engine {
         self.blocking(|engine| {
             let busy = engine.table().containers.values().any(|container| {
                 let cell = container.cell();
-                cell.state.run().is_some() || matches!(cell.state, State::Starting(_) | State::Settling { .. })
+                cell.state.run().is_some()
+                    || matches!(cell.state, State::Starting(_) | State::Settling { .. })
             });
             if busy || engine.steps.any() {
                 return Ok(());
@@ -66,6 +70,8 @@ impl Engine {
             // Refused while something runs that we do not know of: then the networks stay as well.
             if engine.keeper()?.shutdown().is_ok() {
                 engine.nets.teardown()?;
+                // Somebody else's container may be below it; then it stays.
+                let _ = naru_runtime::cgroup::remove_parent(&engine.config.cgroup_parent);
             }
             Ok(())
         })
@@ -88,7 +94,8 @@ impl Engine {
         for container in containers {
             self.report(&container.id, Event::Resume);
             if rebooted && container.cell().state.run().is_some() {
-                let status = ExitStatus { code: None, oom: false, at: crate::ids::now(), why: REBOOTED.into() };
+                let status =
+                    ExitStatus { code: None, oom: false, at: crate::ids::now(), why: REBOOTED.into() };
                 self.report(&container.id, Event::Ended(status));
             } else {
                 self.take_up(&keeper, container, known);
@@ -110,7 +117,8 @@ impl Engine {
     fn sweep(&self, known: &[ProcessEntry]) {
         let is_known = |name: &str| {
             ContainerId::parse(name).is_none_or(|id| {
-                self.by_id(&id).is_some() || known.iter().any(|entry| entry.target.id == id && entry.exit.is_none())
+                self.by_id(&id).is_some()
+                    || known.iter().any(|entry| entry.target.id == id && entry.exit.is_none())
             })
         };
         for dir in [self.config.root.join("containers"), self.config.run.join("bundles")] {
@@ -120,7 +128,8 @@ impl Engine {
             }
         }
         let parent = self.config.cgroup_parent.trim_matches('/');
-        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        let hierarchies =
+            std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for hierarchy in hierarchies.chain([Path::new("/sys/fs/cgroup").to_owned()]) {
             for name in ids_in(&hierarchy.join(parent)).filter(|name| !is_known(name)) {
                 if let Ok(cgroup) = Cgroup::open(&format!("{parent}/{name}")) {
@@ -183,25 +192,32 @@ fn prepare(config: EngineConfig) -> Result<Prepared> {
 
 fn lock_root(root: &Path) -> Result<std::fs::File> {
     let path = root.join("engine.lock");
-    let failed = |error: std::io::Error| Error::internal(format!("cannot lock {}: {error}", path.display())).with_source(error);
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let failed = |error: std::io::Error| {
+        Error::internal(format!("cannot lock {}: {error}", path.display())).with_source(error)
+    };
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::conflict(format!(
-            "another naru daemon uses {}",
-            root.display()
-        ))
-        .with_hint("stop it, or start this one with another --root")),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::conflict(format!("another naru daemon uses {}", root.display()))
+                .with_hint("stop it, or start this one with another --root"))
+        }
         Err(errno) => Err(failed(errno.into())),
     }
 }
 
 /// What the network side should find: every network, and the endpoints of what really runs.
-fn wanted(networks: &BTreeMap<NetworkId, NetworkRow>, rows: &mut [ContainerRow], known: &[ProcessEntry]) -> Wanted {
+fn wanted(
+    networks: &BTreeMap<NetworkId, NetworkRow>,
+    rows: &mut [ContainerRow],
+    known: &[ProcessEntry],
+) -> Wanted {
     let mut containers = Vec::new();
     for row in rows {
         let target = Target::container(row.id.clone());
-        let kept = known.iter().find(|entry| entry.target == target && entry.exit.is_none()).map(|entry| entry.pid);
+        let kept =
+            known.iter().find(|entry| entry.target == target && entry.exit.is_none()).map(|entry| entry.pid);
         let pid = kept.or_else(|| row.state.run().map(|run| run.pid).filter(|pid| is_its(row, *pid)));
         let Some(netns) = pid.and_then(|pid| open_netns(pid).ok()) else {
             (row.facts.net, row.facts.net_ports) = (Vec::new(), Vec::new());

@@ -17,8 +17,12 @@ pub enum Verb {
 
 pub fn error(verb: Verb, name: &str, id: &ContainerId, refusal: Refusal) -> Error {
     match refusal {
-        Refusal::AlreadyRunning => Error::new(Kind::NotModified, format!("container {name} is already running")),
-        Refusal::AlreadyStopped => Error::new(Kind::NotModified, format!("container {name} is already stopped")),
+        Refusal::AlreadyRunning => {
+            Error::new(Kind::NotModified, format!("container {name} is already running"))
+        }
+        Refusal::AlreadyStopped => {
+            Error::new(Kind::NotModified, format!("container {name} is already stopped"))
+        }
         Refusal::NotRunning if verb == Verb::Kill => {
             Error::conflict(format!("cannot kill container: {name}: container {id} is not running"))
         }
@@ -29,19 +33,23 @@ pub fn error(verb: Verb, name: &str, id: &ContainerId, refusal: Refusal) -> Erro
         Refusal::IsRestarting => {
             Error::conflict(format!("Container {id} is restarting, wait until the container is running"))
         }
-        Refusal::RemovalInProgress => Error::conflict(format!("removal of container {name} is already in progress")),
+        Refusal::RemovalInProgress => {
+            Error::conflict(format!("removal of container {name} is already in progress"))
+        }
         Refusal::MarkedForRemoval => {
             Error::conflict("container is marked for removal and cannot be started".to_owned())
         }
-        Refusal::StillActive(crate::view::Status::Paused) => {
-            Error::conflict(format!("cannot remove container \"{name}\": container is paused and must be unpaused first"))
-                .with_hint(format!("unpause {name}, or remove it by force"))
-        }
+        Refusal::StillActive(crate::view::Status::Paused) => Error::conflict(format!(
+            "cannot remove container \"{name}\": container is paused and must be unpaused first"
+        ))
+        .with_hint(format!("unpause {name}, or remove it by force")),
         Refusal::StillActive(status) => Error::conflict(format!(
             "cannot remove container \"{name}\": container is {}: stop the container before removing or force remove",
             status.as_str()
         )),
-        Refusal::Overtaken => Error::conflict(format!("container {name} was stopped by another request meanwhile")),
+        Refusal::Overtaken => {
+            Error::conflict(format!("container {name} was stopped by another request meanwhile"))
+        }
         Refusal::LaunchFailed { code: 126 | 127, error } => Error::invalid(error),
         Refusal::LaunchFailed { error, .. } => Error::internal(error),
         Refusal::Failed(error) => Error::internal(format!("cannot {} container {name}: {error}", word(verb))),

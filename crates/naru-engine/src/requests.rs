@@ -70,7 +70,12 @@ impl Engine {
         Ok(WaitHandle { result })
     }
 
-    async fn request(&self, r: &str, verb: Verb, make: impl FnOnce(Ask) -> Event + Send + 'static) -> Result<()> {
+    async fn request(
+        &self,
+        r: &str,
+        verb: Verb,
+        make: impl FnOnce(Ask) -> Event + Send + 'static,
+    ) -> Result<()> {
         let container = self.find(r)?;
         let (reply, answer) = oneshot::channel();
         let message = Message::Request { make: Box::new(make), reply };

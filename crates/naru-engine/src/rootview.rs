@@ -93,7 +93,8 @@ impl RootView {
 
     /// In which tree an absolute path without symlinks lies.
     fn place(&self, path: &Path) -> Place<'_> {
-        let relative = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+        let relative =
+            |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
         for (target, fd, read_only) in &self.mounts {
             if let Ok(rest) = path.strip_prefix(target) {
                 return Place { tree: fd.as_fd(), path: relative(rest), read_only: *read_only };
@@ -106,7 +107,8 @@ impl RootView {
     /// A path within a tree, as a path of the container.
     fn outer(&self, place: &Place<'_>, asked: &Path, inner: &Path) -> PathBuf {
         let is_mount = self.mounts.iter().find(|(target, _, _)| asked.starts_with(target));
-        let same = std::os::fd::AsRawFd::as_raw_fd(&place.tree) != std::os::fd::AsRawFd::as_raw_fd(&self.root);
+        let same =
+            std::os::fd::AsRawFd::as_raw_fd(&place.tree) != std::os::fd::AsRawFd::as_raw_fd(&self.root);
         match is_mount {
             Some((target, _, _)) if same => target.join(inner),
             _ => Path::new("/").join(inner),
@@ -123,7 +125,8 @@ fn overlay(container: &Container) -> Result<OwnedFd> {
 /// The number may have been given away since: its cgroup has to name the container.
 fn running_root(container: &Container, pid: i32) -> Result<OwnedFd> {
     let failed = |error: Errno| {
-        Error::conflict(format!("container {} is not running", container.id)).with_source(std::io::Error::from(error))
+        Error::conflict(format!("container {} is not running", container.id))
+            .with_source(std::io::Error::from(error))
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty()).map_err(failed)?;
@@ -144,7 +147,8 @@ pub fn open_in(tree: BorrowedFd<'_>, path: &Path, flags: OFlags) -> std::result:
 fn path_of(fd: &OwnedFd, tree: BorrowedFd<'_>) -> std::result::Result<PathBuf, Errno> {
     let read = |fd: BorrowedFd<'_>| {
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-        rustix::fs::readlink(link, Vec::new()).map(|text| PathBuf::from(std::ffi::OsStr::from_bytes(text.as_bytes())))
+        rustix::fs::readlink(link, Vec::new())
+            .map(|text| PathBuf::from(std::ffi::OsStr::from_bytes(text.as_bytes())))
     };
     let (path, base) = (read(fd.as_fd())?, read(tree)?);
     Ok(path.strip_prefix(&base).or_else(|_| path.strip_prefix("/")).unwrap_or(&path).to_owned())
@@ -159,7 +163,9 @@ pub fn absolute(path: &str) -> PathBuf {
             std::path::Component::ParentDir => {
                 clean.pop();
             }
-            std::path::Component::RootDir | std::path::Component::CurDir | std::path::Component::Prefix(_) => {}
+            std::path::Component::RootDir
+            | std::path::Component::CurDir
+            | std::path::Component::Prefix(_) => {}
         }
     }
     clean

@@ -33,11 +33,17 @@ impl Engine {
         let failed = |error: cgroup::CgroupError| Error::internal(error.to_string()).with_source(error);
         let group = Cgroup::open(&self.cgroup_path(container)).map_err(failed)?;
         let used = group.stats().map_err(failed)?;
-        let shared = matches!(container.cell().spec.network.mode, NetworkMode::Host | NetworkMode::Container(_));
+        let shared =
+            matches!(container.cell().spec.network.mode, NetworkMode::Host | NetworkMode::Container(_));
         let blkio = |entries: Vec<cgroup::BlkioEntry>| {
             entries
                 .into_iter()
-                .map(|e| BlkioEntry { major: e.major, minor: e.minor, op: e.op.to_lowercase(), value: e.value })
+                .map(|e| BlkioEntry {
+                    major: e.major,
+                    minor: e.minor,
+                    op: e.op.to_lowercase(),
+                    value: e.value,
+                })
                 .collect()
         };
         Ok(StatsSample {
@@ -158,7 +164,8 @@ fn process_row(pid: i32, users: &HashMap<u32, String>) -> Option<ProcessRow> {
         user: users.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
         pid,
         ppid: number(1) as i32,
-        cpu_percent: (cpu_ticks.saturating_mul(NANOS_PER_SEC / USER_HZ).saturating_mul(100) / lived_ns) as u32,
+        cpu_percent: (cpu_ticks.saturating_mul(NANOS_PER_SEC / USER_HZ).saturating_mul(100) / lived_ns)
+            as u32,
         started_at: Timestamp(boot_ns.saturating_add(start_ns) as i64),
         tty: tty_name(number(4)),
         cpu_secs: cpu_ticks / USER_HZ,

@@ -85,20 +85,30 @@ impl Engine {
         self.write_step_bundle(step, &bundle, binds)?;
         let keeper = self.keeper()?;
         let exit = self.steps.expect(&step.id);
-        let attach = AttachRequest { target: Target::container(step.id.clone()), stdin: false, stdout: true, stderr: true };
+        let attach = AttachRequest {
+            target: Target::container(step.id.clone()),
+            stdin: false,
+            stdout: true,
+            stderr: true,
+        };
         let stream = keeper.attach(&attach).map_err(client_error)?;
         let request = StartRequest {
             id: step.id.clone(),
             bundle,
-            rootfs: Rootfs::Overlay { lower: step.lower.clone(), upper: step.upper.clone(), work: step.work.clone() },
+            rootfs: Rootfs::Overlay {
+                lower: step.lower.clone(),
+                upper: step.upper.clone(),
+                work: step.work.clone(),
+            },
             stdio: StdioSpec::default(),
             log: None,
             init: false,
         };
-        let started = keeper.start(request, netns.as_ref().map(AsFd::as_fd)).map_err(|error| match error {
-            StartError::Failed(failed) => Error::invalid(failed.message),
-            StartError::Client(error) => client_error(error),
-        })?;
+        let started =
+            keeper.start(request, netns.as_ref().map(AsFd::as_fd)).map_err(|error| match error {
+                StartError::Failed(failed) => Error::invalid(failed.message),
+                StartError::Client(error) => client_error(error),
+            })?;
         let pumped = pump(&keeper, &step.id, stream, cancel, output);
         let exit = exit.recv_timeout(EXIT_WAIT);
         drop(started);
@@ -106,13 +116,18 @@ impl Engine {
         if cancel.load(Ordering::Acquire) {
             return Err(Error::conflict("the step was cancelled"));
         }
-        let exit = exit.map_err(|_| Error::unavailable("the end of the step was not told: its keeper was killed"))?;
+        let exit =
+            exit.map_err(|_| Error::unavailable("the end of the step was not told: its keeper was killed"))?;
         let code = exit.code.ok_or_else(|| Error::unavailable(exit.why))?;
         Ok(code as i32)
     }
 
     /// The namespace, and the three files that go with it.
-    fn step_network(&self, step: &StepProcess, dir: &std::path::Path) -> Result<(Option<OwnedFd>, LowerFiles)> {
+    fn step_network(
+        &self,
+        step: &StepProcess,
+        dir: &std::path::Path,
+    ) -> Result<(Option<OwnedFd>, LowerFiles)> {
         let network = &step.spec.network;
         let mut own = Vec::new();
         let mut netns = None;
@@ -140,31 +155,50 @@ impl Engine {
         let given = files::DnsOptions { servers: &[], search: &[], options: &[] };
         let resolv = if host_mode { host } else { files::resolv_conf(&host, false, &given) };
         let hosts = files::hosts(&step.spec.hostname, "", &own, &network.extra_hosts, gateway)?;
-        let paths = LowerFiles { hostname: dir.join("hostname"), hosts: dir.join("hosts"), resolv_conf: dir.join("resolv.conf") };
-        for (path, text) in [(&paths.hostname, files::hostname(&step.spec.hostname)), (&paths.hosts, hosts), (&paths.resolv_conf, resolv)] {
-            std::fs::write(path, text)
-                .map_err(|error| Error::internal(format!("cannot write {}", path.display())).with_source(error))?;
+        let paths = LowerFiles {
+            hostname: dir.join("hostname"),
+            hosts: dir.join("hosts"),
+            resolv_conf: dir.join("resolv.conf"),
+        };
+        for (path, text) in [
+            (&paths.hostname, files::hostname(&step.spec.hostname)),
+            (&paths.hosts, hosts),
+            (&paths.resolv_conf, resolv),
+        ] {
+            std::fs::write(path, text).map_err(|error| {
+                Error::internal(format!("cannot write {}", path.display())).with_source(error)
+            })?;
         }
         Ok((netns, paths))
     }
 
-    fn write_step_bundle(&self, step: &StepProcess, bundle: &std::path::Path, files: LowerFiles) -> Result<()> {
-        let config = lower(&step.spec, &LowerInput {
-            id: step.id.to_string(),
-            rootfs_path: PathBuf::from("rootfs"),
-            cgroup_path: format!("{}/{}", self.config.cgroup_parent.trim_matches('/'), step.id),
-            cgroup_v2: Layout::detect().is_ok_and(|layout| layout.is_v2_only()),
-            host_caps: naru_kernel::caps::permitted(),
-            hostname: step.spec.hostname.clone(),
-            hostname_path: Some(files.hostname),
-            hosts_path: Some(files.hosts),
-            resolv_conf_path: Some(files.resolv_conf),
-            binds: step.binds.clone(),
-            ..LowerInput::default()
-        })?;
+    fn write_step_bundle(
+        &self,
+        step: &StepProcess,
+        bundle: &std::path::Path,
+        files: LowerFiles,
+    ) -> Result<()> {
+        let config = lower(
+            &step.spec,
+            &LowerInput {
+                id: step.id.to_string(),
+                rootfs_path: PathBuf::from("rootfs"),
+                cgroup_path: format!("{}/{}", self.config.cgroup_parent.trim_matches('/'), step.id),
+                cgroup_v2: Layout::detect().is_ok_and(|layout| layout.is_v2_only()),
+                host_caps: naru_kernel::caps::permitted(),
+                hostname: step.spec.hostname.clone(),
+                hostname_path: Some(files.hostname),
+                hosts_path: Some(files.hosts),
+                resolv_conf_path: Some(files.resolv_conf),
+                binds: step.binds.clone(),
+                ..LowerInput::default()
+            },
+        )?;
         make_dir(bundle, 0o700)?;
         let path = bundle.join("config.json");
-        let failed = |error: std::io::Error| Error::internal(format!("cannot write {}", path.display())).with_source(error);
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("cannot write {}", path.display())).with_source(error)
+        };
         let text = serde_json::to_vec(&config).map_err(|error| failed(error.into()))?;
         std::fs::write(&path, text).map_err(failed)
     }
@@ -187,13 +221,17 @@ fn pump(
     let broken = |error: std::io::Error| Error::internal("the step's output broke off").with_source(error);
     stream.set_read_timeout(Some(CANCEL_POLL)).map_err(broken)?;
     let mut killed = false;
-    let mut frames = FrameReader::new(Patient { stream, cancel, on_cancel: || {
-        if !killed {
-            killed = true;
-            // It ended by itself when the keeper doesn't know it any more.
-            let _ = keeper.signal_all(id, Signal::KILL);
-        }
-    } });
+    let mut frames = FrameReader::new(Patient {
+        stream,
+        cancel,
+        on_cancel: || {
+            if !killed {
+                killed = true;
+                // It ended by itself when the keeper doesn't know it any more.
+                let _ = keeper.signal_all(id, Signal::KILL);
+            }
+        },
+    });
     while let Some((stream, bytes)) = frames.next_frame().map_err(broken)? {
         output(stream, bytes);
     }

@@ -66,7 +66,8 @@ impl Engine {
     /// Relative to each hierarchy's root.
     pub(crate) fn cgroup_path(&self, container: &Container) -> String {
         let parent = container.cell().spec.cgroup_parent.clone();
-        let parent = parent.filter(|parent| !parent.is_empty()).unwrap_or_else(|| self.config.cgroup_parent.clone());
+        let parent =
+            parent.filter(|parent| !parent.is_empty()).unwrap_or_else(|| self.config.cgroup_parent.clone());
         format!("{}/{}", parent.trim_matches('/'), container.id)
     }
 }

@@ -59,7 +59,8 @@ fn overlay(own: &mut Resources, change: &Resources) {
             *mine = theirs;
         }
     }
-    for (mine, theirs) in [(&mut own.cpu_shares, change.cpu_shares), (&mut own.cpu_period, change.cpu_period)] {
+    for (mine, theirs) in [(&mut own.cpu_shares, change.cpu_shares), (&mut own.cpu_period, change.cpu_period)]
+    {
         if theirs != 0 {
             *mine = theirs;
         }

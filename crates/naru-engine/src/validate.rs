@@ -89,7 +89,9 @@ pub fn resources(limits: &Resources, cpus: usize) -> Result<Vec<String>> {
         ));
     }
     if limits.cpu_period > 0 && !CPU_PERIOD_US.contains(&limits.cpu_period) {
-        return refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+        return refuse(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
     }
     if limits.cpu_quota > 0 && limits.cpu_quota < CPU_QUOTA_US_MIN {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
@@ -166,7 +168,9 @@ fn modes(spec: &ContainerSpec) -> Result<()> {
             return refuse("conflicting options: hostname and the network mode");
         }
         if !network.links.is_empty() {
-            return refuse("conflicting options: container type network can't be used with links. This would result in undefined behavior");
+            return refuse(
+                "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+            );
         }
         if !network.dns.is_empty() {
             return refuse("conflicting options: dns and the network mode");
@@ -192,7 +196,8 @@ fn mounts(spec: &ContainerSpec) -> Result<()> {
             MountSource::Volume { .. } => "volume",
             MountSource::Tmpfs { .. } => "tmpfs",
         };
-        let refuse = |why: String| Err(Error::invalid(format!("invalid mount config for type \"{kind}\": {why}")));
+        let refuse =
+            |why: String| Err(Error::invalid(format!("invalid mount config for type \"{kind}\": {why}")));
         let target = clean(&mount.target);
         if !mount.target.starts_with('/') {
             return refuse(format!("invalid mount path: '{}' mount path must be absolute", mount.target));
@@ -201,7 +206,10 @@ fn mounts(spec: &ContainerSpec) -> Result<()> {
             return refuse("invalid specification: destination can't be '/'".into());
         }
         if mount.target.split('/').any(|part| part == "..") {
-            return refuse(format!("invalid mount path: '{}' mount path must not contain '..'", mount.target));
+            return refuse(format!(
+                "invalid mount path: '{}' mount path must not contain '..'",
+                mount.target
+            ));
         }
         if let MountSource::Bind { path, .. } = &mount.source
             && !path.is_absolute()
@@ -247,7 +255,8 @@ mod tests {
             &with(r#""network":{"mode":{"container":"c"}},"hostname":"h""#),
             "conflicting options: hostname and the network mode",
         );
-        let tmpfs = r#"{"source":{"tmpfs":{"size":0,"mode":0,"options":[]}},"target":"/t/","read_only":false}"#;
+        let tmpfs =
+            r#"{"source":{"tmpfs":{"size":0,"mode":0,"options":[]}},"target":"/t/","read_only":false}"#;
         check(&with(&format!(r#""mounts":[{tmpfs},{tmpfs}]"#)), "Duplicate mount point: /t");
     }
 }

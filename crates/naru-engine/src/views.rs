@@ -103,7 +103,9 @@ impl Engine {
             propagation: propagation.to_owned(),
         };
         match &mount.source {
-            MountSource::Bind { path, propagation, .. } => point("bind", "", path.clone(), "", propagation.as_str()),
+            MountSource::Bind { path, propagation, .. } => {
+                point("bind", "", path.clone(), "", propagation.as_str())
+            }
             MountSource::Volume { name, .. } => point("volume", name, self.volume_data(name), "local", ""),
             MountSource::Tmpfs { .. } => point("tmpfs", "", PathBuf::new(), "", ""),
         }

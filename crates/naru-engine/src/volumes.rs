@@ -84,7 +84,8 @@ impl Engine {
     /// Ids of the containers, running or not, that mount the volume.
     pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
         let containers: Vec<_> = self.table().containers.values().cloned().collect();
-        let uses = |source: &MountSource| matches!(source, MountSource::Volume { name: own, .. } if own == name);
+        let uses =
+            |source: &MountSource| matches!(source, MountSource::Volume { name: own, .. } if own == name);
         containers
             .iter()
             .filter(|container| container.cell().spec.mounts.iter().any(|mount| uses(&mount.source)))

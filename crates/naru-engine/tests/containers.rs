@@ -63,7 +63,8 @@ fn a_life() {
         assert_eq!((view.state.status, view.state.exit_code, view.state.pid), (Status::Exited, 3, 0));
         let text = logs(&engine, &id, true).await;
         assert!(text.contains("out\n") && text.contains("err\n") && text.contains("1\n"), "{text:?}");
-        let actions: Vec<_> = engine.events_since(naru_types::Timestamp::ZERO).into_iter().map(|e| e.action).collect();
+        let actions: Vec<_> =
+            engine.events_since(naru_types::Timestamp::ZERO).into_iter().map(|e| e.action).collect();
         let ours: Vec<_> = actions.iter().map(String::as_str).collect();
         assert_eq!(ours, ["create", "start", "die"]);
 
@@ -90,7 +91,11 @@ fn refusals_change_nothing() {
         let error = engine.create(Some("one"), missing).await.unwrap_err();
         assert_eq!((error.message(), error.kind()), ("No such image: nope:latest", Kind::NotFound));
         let mut bound = quiet(spec(&["true"]));
-        let source = MountSource::Bind { path: "/no/such/place".into(), propagation: Default::default(), create: false };
+        let source = MountSource::Bind {
+            path: "/no/such/place".into(),
+            propagation: Default::default(),
+            create: false,
+        };
         bound.mounts.push(Mount { source, target: "/m".into(), read_only: false });
         let error = engine.create(Some("one"), bound).await.unwrap_err();
         assert_eq!(
@@ -99,7 +104,10 @@ fn refusals_change_nothing() {
         );
         let first = engine.create(Some("one"), quiet(spec(&["sleep", "1000"]))).await.unwrap().id;
         let error = engine.create(Some("one"), quiet(spec(&["true"]))).await.unwrap_err();
-        assert!(error.message().starts_with("Conflict. The container name \"/one\" is already in use"), "{error}");
+        assert!(
+            error.message().starts_with("Conflict. The container name \"/one\" is already in use"),
+            "{error}"
+        );
         engine.start("one").await.unwrap();
         assert_eq!(engine.start("one").await.unwrap_err().kind(), Kind::NotModified);
         let error = engine.remove("one", RemoveOptions::default()).await.unwrap_err();
@@ -126,7 +134,8 @@ fn fast_containers_do_not_race() {
             let engine = Arc::clone(&engine);
             tasks.spawn(async move {
                 for round in 0..10 {
-                    let spec = ContainerSpec { auto_remove: true, ..sh(&format!("exit {}", lane * 10 + round)) };
+                    let spec =
+                        ContainerSpec { auto_remove: true, ..sh(&format!("exit {}", lane * 10 + round)) };
                     assert_eq!(run(&engine, spec).await.1, lane * 10 + round);
                 }
             });
@@ -198,7 +207,10 @@ fn restarts_and_health() {
             assert_eq!(engine.inspect(&id).unwrap().state.health.unwrap().status, status);
             let args = ["sh", "-c", "rm /ok || /bin/busybox rm /ok"].map(str::to_owned).to_vec();
             let exec = engine.exec_create(&id, ExecSpec { args, ..ExecSpec::default() }).await.unwrap();
-            engine.exec_start(exec.as_str(), ExecStart { detach: true, ..ExecStart::default() }).await.unwrap();
+            engine
+                .exec_start(exec.as_str(), ExecStart { detach: true, ..ExecStart::default() })
+                .await
+                .unwrap();
         }
         world.end(engine).await;
     });
@@ -238,7 +250,10 @@ fn files_go_both_ways() {
             tar.extend_from_slice(&chunk.unwrap());
         }
         assert!(tar.starts_with(b"f\0") && tar[512..].starts_with(b"hi\n"));
-        engine.archive_put(&id, "/data", ArchivePut::default(), Box::new(std::io::Cursor::new(tar))).await.unwrap();
+        engine
+            .archive_put(&id, "/data", ArchivePut::default(), Box::new(std::io::Cursor::new(tar)))
+            .await
+            .unwrap();
         assert_eq!(std::fs::read(world.path().join("root/volumes/keep/_data/f")).unwrap(), b"hi\n");
         let changes = engine.changes(&id).await.unwrap();
         assert!(changes.iter().any(|change| change.path == "/tmp/f"), "{changes:?}");
@@ -267,8 +282,11 @@ fn deaths_of_daemon_and_keeper() {
 
         // The keeper is killed; the container goes on, its log too, and its exit code is right or unknown.
         let keeper = keeper_pid(&world);
-        rustix::process::kill_process(rustix::process::Pid::from_raw(keeper).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(keeper).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
         while keeper_pid(&world) == keeper || keeper_pid(&world) == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -278,7 +296,8 @@ fn deaths_of_daemon_and_keeper() {
         let code = wait.done().await.exit_code;
         let view = engine.inspect("loud").unwrap();
         assert!(code == 137 || (code == 255 && view.state.exit_unknown), "{code}");
-        let lines: Vec<u64> = logs(&engine, "loud", false).await.lines().map(|line| line.parse().unwrap()).collect();
+        let lines: Vec<u64> =
+            logs(&engine, "loud", false).await.lines().map(|line| line.parse().unwrap()).collect();
         assert!(lines.windows(2).all(|pair| pair[1] == pair[0] + 1), "{lines:?}");
         world.end(engine).await;
     });
@@ -289,7 +308,9 @@ async fn reopen(world: &sandbox::World) -> Arc<Engine> {
     loop {
         match Engine::open(world.config()).await {
             Ok(engine) => return engine,
-            Err(error) if error.kind() == Kind::Conflict => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) if error.kind() == Kind::Conflict => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
             Err(error) => unreachable!("{}", error.chain()),
         }
     }
@@ -298,7 +319,10 @@ async fn reopen(world: &sandbox::World) -> Arc<Engine> {
 /// The process that was started as this world's keeper; zero while there is none.
 fn keeper_pid(world: &sandbox::World) -> i32 {
     let run = world.path().join("run");
-    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     pids.into_iter()
         .find(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

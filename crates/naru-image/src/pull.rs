@@ -31,7 +31,7 @@ pub struct PullOptions<'a> {
     /// `None`: the store's.
     pub platform: Option<Platform>,
     pub progress: &'a ProgressFn<'a>,
-    /// Set by the caller to stop; looked at several times a second.
+    /// Set by the caller to stop; looked at between reads, so a silent registry delays it up to its time-out.
     pub cancel: &'a AtomicBool,
 }
 

@@ -58,11 +58,13 @@ impl Store {
 
     /// `docker rmi`.
     pub fn remove(&self, name: &str, options: &RemoveOptions<'_>) -> naru_types::Result<Vec<Removed>> {
-        let id = self.resolve(name)?;
-        let users = (options.users)(&id);
         Ok(self.transact(|index| {
-            // Asked for under the writer's lock: a lease taken before is seen, a later one sees the removal.
+            // All is asked for under the writer's lock: the name means what it meant when it was looked up,
+            // a lease taken before is seen, a later one sees the removal.
+            let id = self.resolve(name)?;
+            let users = (options.users)(&id);
             let leased = self.leased();
+            forget_retired(index, &|id| !(options.users)(id).is_empty(), &leased);
             let removal = Removal { id, users: &users, force: options.force, leased: &leased };
             match named(index, name, &id) {
                 Some(key) => removal.by_name(index, name, &key),
@@ -77,19 +79,22 @@ impl Store {
         select: &dyn Fn(&Image) -> bool,
         in_use: &dyn Fn(&Digest) -> bool,
     ) -> naru_types::Result<Pruned> {
-        let mut victims = self.list()?;
-        victims.retain(|image| select(image) && !in_use(&image.id));
+        let candidates = self.list()?;
         Ok(self.transact(|index| {
             // Asked for under the writer's lock: a lease taken before is seen, a later one sees the removal.
             let leased = self.leased();
+            let before = stored_bytes(index);
             let mut pruned = Pruned::default();
-            for image in &victims {
-                let before = index.layers.clone();
-                let removal = Removal { id: image.id, users: &[], force: true, leased: &leased };
-                pruned.removed.extend(removal.by_id(index)?);
-                let gone = before.iter().filter(|(layer, _)| !index.layers.contains_key(layer));
-                pruned.bytes += gone.map(|(_, layer)| layer.size).sum::<u64>();
+            forget_retired(index, in_use, &leased);
+            for image in candidates.iter().filter(|image| select(image)) {
+                // It may have got a name, or gone, since it was listed.
+                let is_same = self.image(index, &image.id).is_ok_and(|now| select(&now));
+                if is_same && !in_use(&image.id) {
+                    let removal = Removal { id: image.id, users: &[], force: true, leased: &leased };
+                    pruned.removed.extend(removal.by_id(index)?);
+                }
             }
+            pruned.bytes = before - stored_bytes(index);
             Ok(pruned)
         })?)
     }
@@ -100,19 +105,11 @@ impl Store {
         Ok(self.transact(|index| {
             // Asked for under the writer's lock: a lease taken before is seen, a later one sees the removal.
             let leased = self.leased();
-            let retired: Vec<Digest> = index
-                .images
-                .iter()
-                .filter(|(id, record)| record.is_retired && !in_use(id))
-                .map(|(id, _)| *id)
-                .collect();
-            for id in retired {
-                forget_image(index, &id);
-            }
-            let before: u64 = index.layers.values().map(|layer| layer.size).sum();
+            let before = stored_bytes(index);
+            forget_retired(index, in_use, &leased);
             let all: Vec<Digest> = index.layers.keys().copied().collect();
             index.drop_layers(&all, &leased);
-            Ok(before - index.layers.values().map(|layer| layer.size).sum::<u64>())
+            Ok(before - stored_bytes(index))
         })?)
     }
 }
@@ -193,10 +190,10 @@ impl Removal<'_> {
 
     fn delete(&self, index: &mut Index, removed: &mut Vec<Removed>) {
         removed.push(Removed::Deleted(self.id));
-        if !self.users.is_empty() {
-            if let Some(record) = index.images.get_mut(&self.id) {
-                record.is_retired = true;
-            }
+        let Some(record) = index.images.get_mut(&self.id) else { return };
+        // A lease may be held for a container that is being made of the image and isn't known yet.
+        if !self.users.is_empty() || record.layers.iter().any(|layer| self.leased.contains(layer)) {
+            record.is_retired = true;
             return;
         }
         let layers = forget_image(index, &self.id);
@@ -205,6 +202,27 @@ impl Removal<'_> {
         let gone = layers.iter().zip(chains).rev().filter(|(layer, _)| !index.layers.contains_key(layer));
         removed.extend(gone.map(|(_, chain)| Removed::Deleted(chain)));
     }
+}
+
+/// Takes out the removed images whose last container is gone, and their layers.
+fn forget_retired(index: &mut Index, in_use: &dyn Fn(&Digest) -> bool, leased: &BTreeSet<Digest>) {
+    let is_held =
+        |id: &Digest, layers: &[Digest]| in_use(id) || layers.iter().any(|layer| leased.contains(layer));
+    let retired: Vec<Digest> = index
+        .images
+        .iter()
+        .filter(|(id, record)| record.is_retired && !is_held(id, &record.layers))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in retired {
+        let layers = forget_image(index, &id);
+        index.drop_layers(&layers, leased);
+    }
+}
+
+/// Unpacked bytes of all layers.
+fn stored_bytes(index: &Index) -> u64 {
+    index.layers.values().map(|layer| layer.size).sum()
 }
 
 /// Takes the record out; returns its layers, lowest first.

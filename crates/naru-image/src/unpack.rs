@@ -23,6 +23,8 @@ use std::path::PathBuf;
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const WHITEOUT_META_PREFIX: &[u8] = b".wh..wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
+/// Most content that a whiteout entry may have; none is usual.
+const WHITEOUT_BYTES_MAX: u64 = 4096;
 /// Size of the one copy buffer of an unpacking.
 const COPY_BYTES: usize = 256 * 1024;
 const PARENT_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -217,6 +219,10 @@ impl Unpacker<'_> {
 fn whiteout(parent: BorrowedFd<'_>, parts: &[&[u8]], entry: &Entry) -> Result<()> {
     let failed = |errno: Errno| unpack_error("write the whiteout", entry)(errno.into());
     let name = parts.last().copied().unwrap_or_default();
+    // A whiteout is an empty file; content would only be kept for writing the archive again.
+    if entry.size > WHITEOUT_BYTES_MAX {
+        return Err(ImageError::tar("a whiteout with content", Some(&entry.path)));
+    }
     if name == WHITEOUT_OPAQUE {
         return tree::set_opaque(parent).map_err(failed);
     }

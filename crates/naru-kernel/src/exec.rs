@@ -20,6 +20,11 @@ impl StringArray {
         Self { pointers, strings }
     }
 
+    /// For execve and its like: valid as long as this lives.
+    pub(crate) fn as_ptr(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
+
     pub fn strings(&self) -> &[CString] {
         &self.strings
     }
@@ -28,7 +33,7 @@ impl StringArray {
 /// Replaces the program; returns only on failure. Child-safe.
 pub fn execve(path: &CStr, args: &StringArray, env: &StringArray) -> Errno {
     // SAFETY: all three are NUL-terminated, and the arrays end with NULL and borrow strings that live in them.
-    unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
     last_errno()
 }
 

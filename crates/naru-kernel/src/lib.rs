@@ -29,6 +29,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod netlink;
 pub mod ns;
+pub mod own_exe;
 pub mod path;
 pub mod pidfd;
 pub mod prctl;

@@ -4,7 +4,7 @@ use crate::sys::check;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Symlinks are followed as if `root` were `/`; links of procfs that lead elsewhere are refused.
 pub const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -20,6 +20,19 @@ pub fn open_in_root(root: impl AsFd, path: &CStr, flags: OFlags) -> Result<Owned
 /// Opens `path` beneath `root` for reading.
 pub fn open_file_in_root(root: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
     open_resolved(root, path, OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK, IN_ROOT)
+}
+
+/// Opens the regular file `path` beneath `root` for reading. Its kind is known before it is opened: opening a device
+/// node or a pipe of an image has effects of its own. Anything but a file is `EINVAL`.
+pub fn open_regular_in_root(root: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
+    let found = open_in_root(root, path, OFlags::empty())?;
+    let stat = rustix::fs::fstat(&found)?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(Errno::INVAL);
+    }
+    // Our own descriptor's link leads to the very inode that was looked at.
+    let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
+    rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// openat2 with retries. Child-safe.
@@ -80,6 +93,28 @@ pub fn make_in_root(
     parent.ok_or(Errno::NOENT)
 }
 
+/// As [`make_in_root`] for a place that must not be behind a symlink: one anywhere in the path is `ELOOP`. Child-safe.
+pub fn make_plain_in_root(
+    root: impl AsFd,
+    prefixes: &[impl AsRef<CStr>],
+    components: &[impl AsRef<CStr>],
+    last: Missing,
+) -> Result<OwnedFd, Errno> {
+    let root = root.as_fd();
+    let Some(full) = prefixes.last() else {
+        return open_in_root(root, c".", OFlags::empty());
+    };
+    let plain = IN_ROOT.union(ResolveFlags::NO_SYMLINKS);
+    match open_resolved(root, full.as_ref(), OFlags::PATH, plain) {
+        Err(Errno::NOENT) => {
+            make_in_root(root, prefixes, components, last)?;
+            // Looked up again, so that what was swapped in between is found out.
+            open_resolved(root, full.as_ref(), OFlags::PATH, plain)
+        }
+        other => other,
+    }
+}
+
 /// Whether the descriptor is a directory. Child-safe.
 pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
@@ -87,8 +122,14 @@ pub fn is_dir(fd: impl AsFd) -> Result<bool, Errno> {
 
 /// Whether the descriptor is the character device `major:minor`. Child-safe.
 pub fn is_char_device(fd: impl AsFd, major: u32, minor: u32) -> Result<bool, Errno> {
+    const CHARACTER: u32 = 0o020_000;
+    is_device(fd, CHARACTER, major, minor)
+}
+
+/// Whether the descriptor is a device node of this kind (the type bits of `mode`) and number. Child-safe.
+pub fn is_device(fd: impl AsFd, mode: u32, major: u32, minor: u32) -> Result<bool, Errno> {
     let stat = rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(mode)
         && rustix::fs::major(stat.st_rdev) == major
         && rustix::fs::minor(stat.st_rdev) == minor)
 }
@@ -160,6 +201,29 @@ mod tests {
         std::os::unix::fs::symlink("/nowhere", dir.join("dangling")).unwrap();
         assert_eq!(make(&root, &["dangling", "x"], Missing::Directory).unwrap_err(), Errno::LOOP);
         assert_eq!(make(&root, &["dangling"], Missing::File).unwrap_err(), Errno::LOOP);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_plain_place_has_no_link_in_its_path() {
+        let (dir, root) = scratch("plain");
+        let plain = |name: &CStr| make_plain_in_root(&root, &[name], &[name], Missing::Directory).map(drop);
+        plain(c"made").unwrap();
+        assert!(dir.join("made").is_dir());
+        std::os::unix::fs::symlink("made", dir.join("link")).unwrap();
+        assert_eq!(plain(c"link").unwrap_err(), Errno::LOOP);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let (dir, root) = scratch("regular");
+        std::fs::write(dir.join("file"), "x").unwrap();
+        assert!(open_regular_in_root(&root, c"file").is_ok());
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        // Opened first and asked later, this would wait for a writer for ever.
+        assert_eq!(open_regular_in_root(&root, c"pipe").unwrap_err(), Errno::INVAL);
+        assert_eq!(open_regular_in_root(&root, c".").unwrap_err(), Errno::INVAL);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

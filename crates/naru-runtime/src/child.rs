@@ -91,11 +91,15 @@ fn perform(op: &Op, plan: &Plan, slots: &mut Slots, report: BorrowedFd<'_>) -> R
         Op::Unshare(flags) => ns::unshare(*flags),
         Op::OomScoreAdj(value) => write_host(c"/proc/self/oom_score_adj", value),
         Op::Rlimit { resource, soft, hard } => set_rlimit(*resource, *soft, *hard),
-        Op::JoinKeyring(name) => keyring::join_session(name),
+        Op::JoinKeyring(name) => match keyring::join_session(name) {
+            // A kernel without keyrings has none to share.
+            Err(Errno::NOSYS) => Ok(()),
+            other => other,
+        },
         Op::LoopbackUp => loopback::up(),
         Op::TreePropagation(propagation) => mount::set_root_propagation(*propagation),
         // Any host directory serves as the place to attach to: pivot_root takes it away. /proc exists everywhere.
-        Op::AttachRoot => mount::attach_host(root, c"/proc"),
+        Op::AttachRoot => attach_root(root),
         Op::OpenNull => open_null(root, slots),
         Op::NewFs(fs) => new_fs(fs, root, slots),
         Op::Bind { mount, target } => mount::attach(mount, open_target(root, target)?),
@@ -191,9 +195,21 @@ fn open_null(root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {
     Ok(())
 }
 
+fn attach_root(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    // A directory of the host may be a shared mount: pivot_root(2) refuses one, and nothing may travel back to it.
+    let private = Some(mount::Propagation::Private);
+    mount::set_attributes(root, c"", Change { propagation: private, recursive: true, ..Change::default() })?;
+    mount::attach_host(root, c"/proc")
+}
+
 fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {
-    // The target first: a symlinked /proc or /sys is refused before anything is made (CVE-2019-16884).
-    let target = open_target(root, &fs.target)?;
+    // The target first: a symlinked /proc or /sys is refused before anything is mounted (CVE-2019-19921).
+    let target = if fs.plain_target {
+        let target = &fs.target;
+        path::make_plain_in_root(root, &target.prefixes, &target.components, target.missing)?
+    } else {
+        open_target(root, &fs.target)?
+    };
     let options = fs.options.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let made = mount::new_fs(&fs.kind, Some(&fs.source), options, fs.attrs)?;
     mount::attach(&made, target)?;
@@ -215,13 +231,17 @@ fn make_device(root: BorrowedFd<'_>, node: &DeviceNode) -> Result<(), Errno> {
         Ok(()) => {
             let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
             let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-            rustix::fs::chownat(&parent, name, Some(uid), Some(gid), flags)?;
-            // mknod's mode went through the umask.
-            rustix::fs::chmodat(&parent, name, mode, rustix::fs::AtFlags::empty())
+            // The umask is zero here, so the mode needs no chmod, which would follow a link swapped in.
+            rustix::fs::chownat(&parent, name, Some(uid), Some(gid), flags)
         }
         Err(Errno::PERM) => {
             let target = open_target(root, &node.target)?;
-            mount::attach(mount::clone_host_tree(&node.host, false)?, target)
+            let copy = mount::clone_host_tree(&node.host, false)?;
+            // The container's name for it may be another device's name on the host.
+            if !path::is_device(&copy, node.mode, node.major, node.minor)? {
+                return Err(Errno::PERM);
+            }
+            mount::attach(copy, target)
         }
         // Somebody mounted their own directory there, with the node in it.
         Err(Errno::EXIST) => Ok(()),

@@ -17,10 +17,11 @@
 //! container's root reaches a system call as a string that is resolved from the host's root: targets are descriptors
 //! from openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) and mounts are attached descriptor to descriptor.
 //!
-//! Self-protection (CVE-2019-5736, CVE-2024-21626): no host binary is ever executed inside a container. The child is a
-//! clone of the keeper that becomes the container's own program by execve; until then, and for ever in the tiny init of
-//! `--init`, it is undumpable, so /proc/<pid>/exe and /proc/<pid>/mem are closed to the container, and every descriptor
-//! above 2 is close-on-exec.
+//! Self-protection (CVE-2019-5736, CVE-2024-21626): the child is a clone of the keeper that becomes the container's own
+//! program by execve; until then, and for ever in the tiny init of `--init`, it is undumpable, so /proc/<pid>/exe and
+//! /proc/<pid>/mem are closed to the container, and every descriptor above 2 is close-on-exec. An image whose program is
+//! `/proc/self/exe` does execute the keeper's binary again; the keeper therefore runs from a detached read-only mount
+//! (`naru_kernel::own_exe`), through which nobody can write to it.
 //!
 //! # How it is tested
 //! Pure parts beside their code; `tests/` runs real busybox containers as root.

@@ -69,6 +69,8 @@ pub(crate) struct NewFs {
     pub options: Vec<(CString, Option<CString>)>,
     pub attrs: Attrs,
     pub target: Target,
+    /// No symlink may lead to the target.
+    pub plain_target: bool,
     pub keep: Keep,
 }
 

@@ -31,7 +31,7 @@ pub struct ExecRequest<'a> {
     pub init_pid: i32,
     pub cgroup: Option<&'a crate::cgroup::Cgroup>,
     pub stdio: Stdio,
-    /// All capabilities and no seccomp filter (`exec --privileged`).
+    /// All capabilities (`exec --privileged`); the seccomp filter stays.
     pub privileged: bool,
 }
 

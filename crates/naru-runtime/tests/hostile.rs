@@ -126,3 +126,36 @@ fn only_namespaced_sysctls_and_own_names() {
     assert_eq!(start(&root, &shared, Some(&group)).unwrap().finish().1, own);
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), own);
 }
+
+/// A shared volume makes the root a shared mount, which pivot_root(2) refuses when it is one too early.
+#[test]
+fn a_shared_volume_starts() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    for propagation in ["shared", "rshared", "slave", "rslave"] {
+        let mut spec = spec(&["true"]);
+        spec.linux.rootfs_propagation = propagation.into();
+        let running =
+            start(&root, &spec, Some(&group)).unwrap_or_else(|error| panic!("{propagation}: {error}"));
+        assert_eq!(running.finish().0, ExitStatus::Code(0));
+    }
+}
+
+/// Only a privileged container may make control groups of its own.
+#[test]
+fn cgroups_are_writable_for_the_privileged_alone() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let mut container = naru_types::spec::ContainerSpec { image: "busybox".into(), ..Default::default() };
+    let script = "mkdir /sys/fs/cgroup/made 2>/dev/null && echo made";
+    container.process.cmd = Some(["sh", "-c", script].map(str::to_owned).into());
+    for (privileged, expect) in [(false, ""), (true, "made\n")] {
+        container.security.privileged = privileged;
+        let config = common::lowered(&container);
+        assert_eq!(start(&root, &config, Some(&group)).unwrap().finish().1, expect, "{privileged}");
+    }
+}

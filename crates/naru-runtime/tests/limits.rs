@@ -158,7 +158,7 @@ fn exec_has_the_same_rights() {
     let init_ns = std::fs::read_link(format!("/proc/{}/ns/pid", running.spawned.pid)).unwrap();
     assert!(output.contains(init_ns.to_str().unwrap()) && output.contains("/root"), "{output}");
     let (_, privileged) = exec(&config, &process, &running, Some(&group), true).unwrap().finish();
-    assert!(privileged.contains("Seccomp:\t0") && !privileged.contains(DOCKER_CAPS), "{privileged}");
+    assert!(privileged.contains("Seccomp:\t2") && !privileged.contains(DOCKER_CAPS), "{privileged}");
     process.user.username = "www".into();
     let (_, as_www) = exec(&config, &process, &running, Some(&group), false).unwrap().finish();
     assert!(as_www.contains("\n33\n/var/www\n"), "{as_www}");
@@ -231,4 +231,22 @@ fn limits_that_cannot_be_had_warn_or_fail_by_name() {
     let running = running.unwrap();
     assert_eq!(running.spawned.warnings.len(), 1, "{:?}", running.spawned.warnings);
     running.finish();
+}
+
+#[test]
+fn the_parent_goes_with_its_last_group() {
+    if skip() {
+        return;
+    }
+    let parent = format!("naru-test-parent-{}", std::process::id());
+    let group = naru_runtime::cgroup::Cgroup::create(&format!("{parent}/child")).unwrap();
+    let places: Vec<_> = (group.layout().v1.iter().map(|hierarchy| hierarchy.mount.join(&parent)))
+        .chain(group.layout().v2.iter().map(|root| root.join(&parent)))
+        .collect();
+    naru_runtime::cgroup::remove_parent(&parent).unwrap();
+    assert!(places.iter().all(|place| place.is_dir()));
+    group.delete().unwrap();
+    naru_runtime::cgroup::remove_parent(&parent).unwrap();
+    naru_runtime::cgroup::remove_parent(&parent).unwrap();
+    assert!(!places.iter().any(|place| place.exists()));
 }

@@ -41,6 +41,10 @@ pub const BLOCK_BYTES: usize = 512;
 pub const PATH_BYTES_MAX: usize = 4095;
 /// Largest pax or GNU long name record, in bytes. Extended attributes of 64 KiB fit several times.
 pub const EXTENSION_BYTES_MAX: u64 = 1 << 20;
+/// Most extension headers before one entry; writers use two at most.
+pub const EXTENSIONS_MAX: usize = 16;
+/// Most bytes that all global pax headers of an archive may take together: each entry gets a copy.
+pub const GLOBAL_BYTES_MAX: u64 = 1 << 20;
 /// Most entries of one archive; about ten times the largest images known.
 pub const ENTRIES_MAX: u64 = 10_000_000;
 /// Most bytes after the end-of-archive mark, which writers pad with zeros to their record size.

@@ -8,7 +8,10 @@ use crate::error::{Result, TarError};
 use crate::header::{self, Block, field};
 use crate::pax::Extension;
 use crate::sparse::{self, SparseMap};
-use crate::{BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, Entry, EntryKind, TRAILING_BYTES_MAX, padding};
+use crate::{
+    BLOCK_BYTES, ENTRIES_MAX, EXTENSION_BYTES_MAX, EXTENSIONS_MAX, Entry, EntryKind, GLOBAL_BYTES_MAX,
+    SPARSE_PIECES_MAX, TRAILING_BYTES_MAX, padding,
+};
 use std::io::{self, Read};
 
 pub struct Reader<R> {
@@ -18,6 +21,7 @@ pub struct Reader<R> {
     padding: usize,
     sparse: Option<SparsePosition>,
     global: Extension,
+    global_bytes: u64,
     entries: u64,
     raw: Option<Vec<u8>>,
     ended: bool,
@@ -36,6 +40,7 @@ impl<R: Read> Reader<R> {
             padding: 0,
             sparse: None,
             global: Extension::default(),
+            global_bytes: 0,
             entries: 0,
             raw: None,
             ended: false,
@@ -80,7 +85,8 @@ impl<R: Read> Reader<R> {
         }
         let mut extension = self.global.clone();
         extension.is_local = false;
-        loop {
+        // Without a bound a stream of headers and no entry would fill the memory of who records it.
+        for _ in 0..=EXTENSIONS_MAX {
             let Some(block) = self.read_header()? else {
                 self.ended = true;
                 if extension.is_local {
@@ -98,6 +104,11 @@ impl<R: Read> Reader<R> {
                 }
                 header::TYPE_PAX_GLOBAL => {
                     let data = self.read_extension(&block)?;
+                    self.global_bytes += data.len() as u64;
+                    if self.global_bytes > GLOBAL_BYTES_MAX {
+                        let what = format!("more than {GLOBAL_BYTES_MAX} bytes of global pax headers");
+                        return Err(TarError::format(what, None));
+                    }
                     self.global.read(&data)?;
                     extension.read(&data)?;
                 }
@@ -112,6 +123,7 @@ impl<R: Read> Reader<R> {
                 _ => return self.finish_entry(&block, &extension).map(Some),
             }
         }
+        Err(TarError::format(format!("more than {EXTENSIONS_MAX} extension headers before one entry"), None))
     }
 
     /// The next header block, or `None` at the end of the archive (two zero blocks, or the end of the
@@ -210,10 +222,15 @@ impl<R: Read> Reader<R> {
         let mut map = SparseMap { pieces: Vec::new(), real_size };
         sparse::read_old_pairs(block, 386, 4, &mut map)?;
         let mut more = block[482] != 0;
+        let mut blocks = 0;
         while more {
+            blocks += 1;
+            if blocks > SPARSE_PIECES_MAX / sparse::PAIRS_PER_BLOCK {
+                return Err(TarError::format("sparse map too long", None));
+            }
             let mut next: Block = [0; BLOCK_BYTES];
             self.read_exact_raw(&mut next)?;
-            sparse::read_old_pairs(&next, 0, 21, &mut map)?;
+            sparse::read_old_pairs(&next, 0, sparse::PAIRS_PER_BLOCK, &mut map)?;
             more = next[504] != 0;
         }
         Ok(map)
@@ -321,5 +338,68 @@ impl<R: Read> Read for Reader<R> {
             }
         }
         Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{encode, trailer};
+
+    fn header(kind: u8, size: u64) -> Vec<u8> {
+        let mut block: Block = [0; BLOCK_BYTES];
+        header::put(&mut block, field::NAME, b"x");
+        for which in [field::MODE, field::UID, field::GID, field::MTIME] {
+            header::put_octal(&mut block, which, 0);
+        }
+        header::put_octal(&mut block, field::SIZE, size);
+        block[field::TYPE] = kind;
+        header::put(&mut block, field::MAGIC, b"ustar\x0000");
+        header::seal(&mut block);
+        block.to_vec()
+    }
+
+    fn check(bytes: &[u8], expect: &str) {
+        let mut reader = Reader::recording(bytes);
+        let error = loop {
+            match reader.next_entry() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the archive was taken; expected: {expect}"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains(expect), "{error}");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let long_name = [header(header::TYPE_GNU_LONG_NAME, 512), vec![b'n'; 512]].concat();
+        check(&long_name.repeat(1000), "more than 16 extension headers");
+        let word = format!("{}=v\n", "k".repeat(60_000));
+        let record = format!("{} {word}", word.len() + 6);
+        let mut global = header(header::TYPE_PAX_GLOBAL, record.len() as u64);
+        global.extend(record.as_bytes());
+        global.resize(global.len() + padding(record.len() as u64), 0);
+        global.extend(encode(&Entry::new("f", EntryKind::File)));
+        check(&global.repeat(30), "bytes of global pax headers");
+        let mut sparse: Block = header(header::TYPE_GNU_SPARSE, 0).try_into().unwrap();
+        sparse[482] = 1;
+        header::put(&mut sparse, (483, 12), b"00000000000\0");
+        header::seal(&mut sparse);
+        let mut more = [0; BLOCK_BYTES];
+        more[504] = 1;
+        check(&[&sparse[..], &more.repeat(10_000)].concat(), "sparse map too long");
+    }
+
+    #[test]
+    fn cut_off_archives_are_refused() {
+        let mut entry = Entry::new("f", EntryKind::File);
+        entry.size = 3;
+        let whole = [&encode(&entry)[..], b"abc", &[0; 509], &trailer()].concat();
+        check(&whole[..BLOCK_BYTES + 2], "cut off");
+        check(&whole[..100], "cut off");
+        let mut reader = Reader::new(&whole[..]);
+        assert_eq!(reader.next_entry().unwrap(), Some(entry));
+        assert_eq!(reader.next_entry().unwrap(), None);
     }
 }

@@ -7,6 +7,8 @@
 use crate::error::{Result, TarError};
 use crate::{BLOCK_BYTES, SPARSE_PIECES_MAX, header};
 
+/// Pairs in a continuation block of an old GNU map.
+pub const PAIRS_PER_BLOCK: usize = 21;
 /// Most digits of a number in a pax map (u64).
 const DIGITS_MAX: usize = 20;
 
@@ -93,7 +95,11 @@ pub fn read_pax_map(
         crate::pax::decimal(&line).ok_or_else(|| TarError::format("bad sparse map", None))
     };
     let mut map = SparseMap { pieces: Vec::new(), real_size };
-    for _ in 0..number()? {
+    let count = number()?;
+    if count > SPARSE_PIECES_MAX as u64 {
+        return Err(TarError::format(format!("sparse file of more than {SPARSE_PIECES_MAX} pieces"), None));
+    }
+    for _ in 0..count {
         let offset = number()?;
         map.push(offset, number()?)?;
     }

@@ -7,7 +7,7 @@ use crate::web::respond::{self, Response};
 use naru_engine::{ChangeKind, CommitOptions, RemoveOptions, UpdateOptions};
 use naru_types::image::RunConfig;
 use naru_types::platform::Platform;
-use naru_types::{Error, ImageRef, Result};
+use naru_types::{Error, ImageRef, Kind, Result};
 use naru_wire::create::{Config, CreateRequest, CreateResponse, UpdateResponse};
 use naru_wire::exec::IdResponse;
 use naru_wire::host_config::HostConfig;
@@ -20,8 +20,23 @@ pub async fn create(context: Arc<ApiContext>, mut request: Request) -> Result<Re
     let spec = convert_create::spec(body)?;
     let name =
         request.query.first("name").map(|name| name.trim_start_matches('/')).filter(|name| !name.is_empty());
-    let made = context.engine.create(name, spec).await?;
+    let image = spec.image.clone();
+    let made =
+        context.engine.create(name, spec).await.map_err(|error| not_about_image(&context, &image, error))?;
     respond::created(&CreateResponse { id: made.id.to_string(), warnings: made.warnings })
+}
+
+/// A client takes a 404 for a missing image and pulls it. What else is missing (a network, another container) is thus
+/// told as a bad request.
+fn not_about_image(context: &ApiContext, image: &str, error: Error) -> Error {
+    if error.kind() != Kind::NotFound || context.engine.images().get(image).is_err() {
+        return error;
+    }
+    let told = Error::invalid(error.chain());
+    match error.hint() {
+        Some(hint) => told.with_hint(hint),
+        None => told,
+    }
 }
 
 /// Only what runs here can be asked for.

@@ -39,8 +39,16 @@ pub async fn start(context: Arc<ApiContext>, mut request: Request) -> Result<Res
     let view = context.engine.exec_inspect(&request.name)?;
     let console_size = body.console_size.map(|[rows, cols]| (rows, cols));
     let options = naru_engine::ExecStart { detach: body.detach, tty: body.tty, console_size };
-    let Some(container) = context.engine.exec_start(view.id.as_str(), options).await? else {
-        return Ok(respond::status(StatusCode::OK));
+    let started = context.engine.exec_start(view.id.as_str(), options).await;
+    // A program that can't be run is told in the stream, as dockerd does: the client reads the exit code afterwards.
+    let failed_to_run = !body.detach && context.engine.exec_inspect(&request.name)?.exit_code.is_some();
+    let container = match started {
+        Ok(Some(container)) => container,
+        Ok(None) => return Ok(respond::status(StatusCode::OK)),
+        Err(error) if failed_to_run && view.exit_code.is_none() => {
+            hijack::saying(&format!("{}\r\n", error.message()), view.spec.tty)?
+        }
+        Err(error) => return Err(error),
     };
     let tty = view.spec.tty;
     let detach_keys = match tty && view.spec.attach_stdin {

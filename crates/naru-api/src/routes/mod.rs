@@ -119,6 +119,7 @@ fn networks_and_volumes() -> Vec<Route<ApiContext>> {
 
 fn own() -> Vec<Route<ApiContext>> {
     routes![
+        POST "/naru/v1/containers" => naru::create_container,
         GET "/naru/v1/routes" => naru::routes,
         GET "/naru/v1/deploys" => naru::deploys,
         POST "/naru/v1/deploys" => naru::deploy_started,

@@ -3,7 +3,9 @@
 use crate::context::ApiContext;
 use crate::web::request::Request;
 use crate::web::respond::{self, Response};
+use naru_types::spec::ContainerSpec;
 use naru_types::{Error, Result};
+use naru_wire::create::CreateResponse;
 use naru_wire::naru::{DeployFinish, DeployStart, DeployStarted, Settings, SettingsChange};
 use naru_wire::url::Query;
 use std::sync::Arc;
@@ -11,6 +13,15 @@ use std::sync::Arc;
 /// Entries of a list when no limit was asked for, and the most that may be.
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1000;
+
+/// Creates a container from naru's own description, for clients that have one (`naru up`): no detour through Docker's JSON
+/// loses anything of it. The engine checks it as it checks every other.
+pub async fn create_container(context: Arc<ApiContext>, mut request: Request) -> Result<Response> {
+    let spec: ContainerSpec = request.json().await?;
+    let name = request.query.text("name");
+    let created = context.engine.create((!name.is_empty()).then_some(name), spec).await?;
+    respond::created(&CreateResponse { id: created.id.to_string(), warnings: created.warnings })
+}
 
 pub async fn routes(context: Arc<ApiContext>, _request: Request) -> Result<Response> {
     respond::json(&context.ops.routes().await?)

@@ -17,11 +17,13 @@ pub async fn wait(context: Arc<ApiContext>, request: Request) -> Result<Response
         other => return Err(Error::invalid(format!("invalid condition: {other:?}"))),
     };
     let handle = context.engine.wait(&request.name, condition).await?;
+    // A removal that went well is no error, whatever the container died of (moby `State.SetRemoved`); clients print one.
+    let tells_error = condition != WaitCondition::Removed;
     let (sender, response) = respond::stream(JSON);
     tokio::spawn(async move {
         tokio::select! {
             result = handle.done() => {
-                let error = result.error.filter(|text| !text.is_empty()).map(|message| WaitError { message });
+                let error = result.error.filter(|text| !text.is_empty() && tells_error).map(|message| WaitError { message });
                 // A client that left does not want to know.
                 let _ = respond::send_line(&sender, &WaitResponse { error, status_code: result.exit_code }).await;
             }

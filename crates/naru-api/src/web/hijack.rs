@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use naru_wire::frame::{self, StreamKind};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +39,17 @@ pub struct Session {
     /// Bytes that detach the client; empty: none.
     pub detach_keys: Vec<u8>,
     pub tty: bool,
+}
+
+/// A container's side that says one thing and ends.
+pub fn saying(text: &str, tty: bool) -> naru_types::Result<UnixStream> {
+    let broken = |error: io::Error| naru_types::Error::internal("cannot make a stream").with_source(error);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(broken)?;
+    let bytes =
+        if tty { text.as_bytes().to_vec() } else { frame::encode(StreamKind::Stdout, text.as_bytes()) };
+    io::Write::write_all(&mut &theirs, &bytes).map_err(broken)?;
+    ours.set_nonblocking(true).map_err(broken)?;
+    UnixStream::from_std(ours).map_err(broken)
 }
 
 /// The content type of a container's stream.

@@ -29,7 +29,9 @@ pub(crate) fn run(
     };
     let shown = args.join(" ");
     let created_by = format!("RUN {}{shown}", argument_prefix(state));
-    let mut hasher = state.step_key(&["RUN", &format!("{args:?} {:?}", command.network)]);
+    // What the command can see beside the files: the network and the hosts that the request adds.
+    let network = command.network.unwrap_or(run.request.network);
+    let mut hasher = state.step_key(&["RUN", &format!("{args:?} {network:?} {:?}", run.request.extra_hosts)]);
     for (name, value) in &state.args {
         field(&mut hasher, format!("{name}={value}").as_bytes());
     }

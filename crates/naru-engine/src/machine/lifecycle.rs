@@ -2,8 +2,8 @@
 
 use super::requests::wait_result;
 use super::{
-    Ask, Effect, Exit, ExitStatus, Goal, Happening, Origin, Outcome, Refusal, Run, Starting, State, Step, Stop, Then,
-    Tries,
+    Ask, Effect, Exit, ExitStatus, Goal, Happening, Origin, Outcome, Refusal, Run, Starting, State, Step,
+    Stop, Then, Tries,
 };
 use crate::options::WaitCondition;
 use naru_types::Timestamp;
@@ -181,7 +181,9 @@ impl Step<'_> {
         let wanted = match self.rules.policy {
             RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure { max_retries } => code != 0 && (max_retries == 0 || tries.count < max_retries),
+            RestartPolicy::OnFailure { max_retries } => {
+                code != 0 && (max_retries == 0 || tries.count < max_retries)
+            }
         };
         if !wanted {
             return None;

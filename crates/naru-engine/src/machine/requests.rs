@@ -1,6 +1,8 @@
 //! What people ask of a container. Each request is answered at once or becomes pending; it is never lost.
 
-use super::{Ask, Effect, Goal, Happening, Origin, Outcome, Refusal, Run, Starting, State, Step, Stop, Then, Tries};
+use super::{
+    Ask, Effect, Goal, Happening, Origin, Outcome, Refusal, Run, Starting, State, Step, Stop, Then, Tries,
+};
 use crate::options::WaitCondition;
 use crate::view::WaitResult;
 use naru_types::Timestamp;
@@ -36,7 +38,9 @@ impl Step<'_> {
                 self.refuse(ask, Refusal::AlreadyRunning);
                 return state;
             }
-            State::Removing { .. } | State::Dead { .. } | State::Settling { outcome: Outcome::Remove { .. }, .. } => {
+            State::Removing { .. }
+            | State::Dead { .. }
+            | State::Settling { outcome: Outcome::Remove { .. }, .. } => {
                 self.refuse(ask, Refusal::MarkedForRemoval);
                 return state;
             }
@@ -50,7 +54,13 @@ impl Step<'_> {
         State::Starting(Starting { origin, tries, last, then: None, early: None })
     }
 
-    pub(super) fn stop(&mut self, state: State, ask: Ask, signal: Option<Signal>, timeout: Option<i64>) -> State {
+    pub(super) fn stop(
+        &mut self,
+        state: State,
+        ask: Ask,
+        signal: Option<Signal>,
+        timeout: Option<i64>,
+    ) -> State {
         match state {
             State::Created { .. } | State::Exited { .. } | State::Removing { .. } | State::Dead { .. } => {
                 self.refuse(ask, Refusal::AlreadyStopped);
@@ -78,7 +88,11 @@ impl Step<'_> {
 
     /// What a stop by hand leads to.
     pub(super) fn stay(&self) -> Outcome {
-        if self.rules.auto_remove { Outcome::Remove { volumes: true } } else { Outcome::Stay { by_user: true } }
+        if self.rules.auto_remove {
+            Outcome::Remove { volumes: true }
+        } else {
+            Outcome::Stay { by_user: true }
+        }
     }
 
     /// From the pause between two runs to exited (or removed) because somebody said so.
@@ -91,12 +105,20 @@ impl Step<'_> {
         State::Exited { last, tries, by_user: true }
     }
 
-    pub(super) fn restart(&mut self, state: State, ask: Ask, signal: Option<Signal>, timeout: Option<i64>) -> State {
+    pub(super) fn restart(
+        &mut self,
+        state: State,
+        ask: Ask,
+        signal: Option<Signal>,
+        timeout: Option<i64>,
+    ) -> State {
         match state {
             State::Created { .. } | State::Exited { .. } => {
                 let state = self.start(state, ask);
                 match state {
-                    State::Starting(starting) => State::Starting(Starting { origin: Origin::Restart, ..starting }),
+                    State::Starting(starting) => {
+                        State::Starting(Starting { origin: Origin::Restart, ..starting })
+                    }
                     other => other,
                 }
             }
@@ -104,7 +126,9 @@ impl Step<'_> {
                 self.pend(ask, Goal::Started);
                 self.begin_stop(state, signal, timeout, Then::Restart)
             }
-            State::Settling { outcome: Outcome::Remove { .. }, .. } | State::Removing { .. } | State::Dead { .. } => {
+            State::Settling { outcome: Outcome::Remove { .. }, .. }
+            | State::Removing { .. }
+            | State::Dead { .. } => {
                 self.refuse(ask, Refusal::MarkedForRemoval);
                 state
             }
@@ -120,7 +144,13 @@ impl Step<'_> {
     }
 
     /// Sends the stop signal, or notes it for the launch that is under way. A removal is never taken back.
-    fn begin_stop(&mut self, state: State, signal: Option<Signal>, timeout: Option<i64>, then: Then) -> State {
+    fn begin_stop(
+        &mut self,
+        state: State,
+        signal: Option<Signal>,
+        timeout: Option<i64>,
+        then: Then,
+    ) -> State {
         let signal = signal.unwrap_or(self.rules.stop_signal);
         let secs = timeout.unwrap_or(self.rules.stop_timeout_secs);
         let kill_at = (secs >= 0 && signal != Signal::KILL)
@@ -254,7 +284,9 @@ impl Step<'_> {
                 self.refuse(ask, Refusal::RemovalInProgress);
                 state
             }
-            State::Settling { exit, tries, outcome, stopped } if force || matches!(outcome, Outcome::Stay { .. }) => {
+            State::Settling { exit, tries, outcome, stopped }
+                if force || matches!(outcome, Outcome::Stay { .. }) =>
+            {
                 self.pend(ask, Goal::Removed);
                 State::Settling { exit, tries, outcome: Outcome::Remove { volumes }, stopped }
             }
@@ -264,7 +296,9 @@ impl Step<'_> {
                 self.push(Effect::Delete { volumes });
                 State::Removing { last: Some(last), volumes }
             }
-            State::Starting(_) | State::Running { .. } | State::Paused { .. } | State::Stopping { .. } if force => {
+            State::Starting(_) | State::Running { .. } | State::Paused { .. } | State::Stopping { .. }
+                if force =>
+            {
                 self.pend(ask, Goal::Removed);
                 let state = self.begin_stop(state, Some(Signal::KILL), None, then);
                 // An older removal keeps its word about volumes only when this one adds nothing.
@@ -284,7 +318,9 @@ impl Step<'_> {
 
     pub(super) fn wait(&mut self, state: State, ask: Ask, condition: WaitCondition) -> State {
         let at_rest = match &state {
-            State::Created { .. } | State::Exited { .. } | State::Dead { .. } | State::Removing { .. } => true,
+            State::Created { .. } | State::Exited { .. } | State::Dead { .. } | State::Removing { .. } => {
+                true
+            }
             State::Starting(_)
             | State::Running { .. }
             | State::Paused { .. }
@@ -303,10 +339,9 @@ impl Step<'_> {
 
 pub(super) fn wait_result(exit: Option<&super::Exit>) -> WaitResult {
     match exit {
-        Some(exit) => WaitResult {
-            exit_code: exit.code,
-            error: (!exit.error.is_empty()).then(|| exit.error.clone()),
-        },
+        Some(exit) => {
+            WaitResult { exit_code: exit.code, error: (!exit.error.is_empty()).then(|| exit.error.clone()) }
+        }
         None => WaitResult { exit_code: 0, error: None },
     }
 }

@@ -74,7 +74,10 @@ impl World {
                     self.tearing = true;
                 }
                 Effect::Delete { .. } => {
-                    assert!(!self.process && !self.launching && !self.resources, "delete of a live container");
+                    assert!(
+                        !self.process && !self.launching && !self.resources,
+                        "delete of a live container"
+                    );
                     self.deleting = true;
                 }
                 Effect::Answer(ask, _) | Effect::AnswerWait(ask, _) => {
@@ -82,7 +85,11 @@ impl World {
                 }
                 Effect::Emit(_) => {}
                 Effect::Vanish => {
-                    assert!(self.asked.iter().all(|ask| self.freezing.contains(ask) || self.thawing.contains(ask)));
+                    assert!(
+                        self.asked
+                            .iter()
+                            .all(|ask| self.freezing.contains(ask) || self.thawing.contains(ask))
+                    );
                     assert!(!self.process && !self.resources, "removed but something is left");
                     assert!(machine.pending.is_empty() && machine.waiters.is_empty());
                     self.gone = true;
@@ -97,7 +104,9 @@ impl World {
                 assert!(!self.process && !self.resources, "{:?} holds something", machine.state);
                 assert!(!machine.pending.iter().any(|(_, goal)| *goal != Goal::Removed), "{machine:?}");
             }
-            State::Running { .. } | State::Paused { .. } | State::Stopping { .. } => assert!(self.process || self.killed),
+            State::Running { .. } | State::Paused { .. } | State::Stopping { .. } => {
+                assert!(self.process || self.killed)
+            }
             State::Starting(_) | State::Settling { .. } | State::Removing { .. } => {}
         }
         if let State::Exited { .. } | State::Created { .. } = machine.state {
@@ -105,7 +114,10 @@ impl World {
         }
         if let State::Restarting { tries, .. } = &machine.state {
             assert!((100..=60_000).contains(&tries.delay_ms), "{tries:?}");
-            assert!(rules.policy != RestartPolicy::No && !self.user_stopped, "restarted against the user's word");
+            assert!(
+                rules.policy != RestartPolicy::No && !self.user_stopped,
+                "restarted against the user's word"
+            );
         }
     }
 
@@ -184,7 +196,12 @@ impl World {
         if self.process && (self.killed || dice.roll(3) == 0) {
             self.process = false;
             let code = if dice.roll(9) == 0 { None } else { Some(dice.roll(3) as i64) };
-            return Some(Event::Ended(ExitStatus { code, oom: dice.roll(9) == 0, at: *now, why: "unseen".into() }));
+            return Some(Event::Ended(ExitStatus {
+                code,
+                oom: dice.roll(9) == 0,
+                at: *now,
+                why: "unseen".into(),
+            }));
         }
         None
     }
@@ -212,7 +229,8 @@ fn no_order_of_events_breaks_an_invariant() {
     let mut now = Timestamp(1_000_000 * MS);
     let mut next_ask: Ask = 0;
     let (mut vanished, mut restarts) = (0u32, 0u32);
-    let fresh = |dice: &mut Dice| (rules(dice), World::default(), Machine::new(State::Created { failure: None }));
+    let fresh =
+        |dice: &mut Dice| (rules(dice), World::default(), Machine::new(State::Created { failure: None }));
     let (mut rules, mut world, mut machine) = fresh(&mut dice);
     for _ in 0..STEPS {
         if dice.roll(500) == 0 && !world.launching {
@@ -257,7 +275,12 @@ fn no_order_of_events_breaks_an_invariant() {
 
 #[test]
 fn an_exit_that_overtakes_its_start_is_not_lost() {
-    let rules = Rules { policy: RestartPolicy::No, auto_remove: true, stop_signal: Signal::TERM, stop_timeout_secs: 10 };
+    let rules = Rules {
+        policy: RestartPolicy::No,
+        auto_remove: true,
+        stop_signal: Signal::TERM,
+        stop_timeout_secs: 10,
+    };
     let mut machine = Machine::new(State::Created { failure: None });
     let mut effects = Vec::new();
     let status = ExitStatus { code: Some(3), oom: false, at: Timestamp(5), why: String::new() };
@@ -284,8 +307,12 @@ fn an_exit_that_overtakes_its_start_is_not_lost() {
 
 #[test]
 fn back_off_doubles_to_a_minute_and_a_long_run_forgives() {
-    let rules =
-        Rules { policy: RestartPolicy::Always, auto_remove: false, stop_signal: Signal::TERM, stop_timeout_secs: 10 };
+    let rules = Rules {
+        policy: RestartPolicy::Always,
+        auto_remove: false,
+        stop_signal: Signal::TERM,
+        stop_timeout_secs: 10,
+    };
     let mut machine = Machine::new(State::Created { failure: None });
     let mut now = Timestamp(0);
     let mut delays = Vec::new();
@@ -322,8 +349,12 @@ fn a_daemon_start_follows_docker() {
         let (_, effects) = step(Machine::new(state), Event::DaemonStarted, &rules, Timestamp(9));
         assert_eq!(effects.contains(&Effect::Launch), starts, "{policy:?} {by_user} {code}");
     }
-    let rules =
-        Rules { policy: RestartPolicy::Always, auto_remove: false, stop_signal: Signal::TERM, stop_timeout_secs: 10 };
+    let rules = Rules {
+        policy: RestartPolicy::Always,
+        auto_remove: false,
+        stop_signal: Signal::TERM,
+        stop_timeout_secs: 10,
+    };
     let (_, effects) =
         step(Machine::new(State::Created { failure: None }), Event::DaemonStarted, &rules, Timestamp(9));
     assert_eq!(effects, []);

@@ -15,22 +15,51 @@ pub type Ask = u64;
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum State {
     /// Never ran. `failure`: the latest attempt to start it.
-    Created { failure: Option<Exit> },
+    Created {
+        failure: Option<Exit>,
+    },
     /// A launch is under way.
     Starting(Starting),
-    Running { run: Run },
-    Paused { run: Run },
+    Running {
+        run: Run,
+    },
+    Paused {
+        run: Run,
+    },
     /// The process was told to end, and somebody waits for that.
-    Stopping { run: Run, stop: Stop },
+    Stopping {
+        run: Run,
+        stop: Stop,
+    },
     /// The process has ended; network, ports and bundle are being released.
-    Settling { exit: Exit, tries: Tries, outcome: Outcome, stopped: bool },
+    Settling {
+        exit: Exit,
+        tries: Tries,
+        outcome: Outcome,
+        stopped: bool,
+    },
     /// Between two runs by the restart policy.
-    Restarting { last: Exit, tries: Tries, due: Timestamp },
+    Restarting {
+        last: Exit,
+        tries: Tries,
+        due: Timestamp,
+    },
     /// `by_user`: somebody wanted it stopped, so `unless-stopped` leaves it so after a daemon start.
-    Exited { last: Exit, tries: Tries, by_user: bool },
-    Removing { last: Option<Exit>, volumes: bool },
+    Exited {
+        last: Exit,
+        tries: Tries,
+        by_user: bool,
+    },
+    Removing {
+        last: Option<Exit>,
+        volumes: bool,
+    },
     /// Removal failed half way; it can be tried again.
-    Dead { last: Option<Exit>, volumes: bool, reason: String },
+    Dead {
+        last: Option<Exit>,
+        volumes: bool,
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,17 +163,47 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 pub enum Event {
     Start(Ask),
-    Stop { ask: Ask, signal: Option<Signal>, timeout_secs: Option<i64> },
-    Restart { ask: Ask, signal: Option<Signal>, timeout_secs: Option<i64> },
-    Kill { ask: Ask, signal: Signal },
+    Stop {
+        ask: Ask,
+        signal: Option<Signal>,
+        timeout_secs: Option<i64>,
+    },
+    Restart {
+        ask: Ask,
+        signal: Option<Signal>,
+        timeout_secs: Option<i64>,
+    },
+    Kill {
+        ask: Ask,
+        signal: Signal,
+    },
     Pause(Ask),
     Unpause(Ask),
-    Remove { ask: Ask, force: bool, volumes: bool },
-    Wait { ask: Ask, condition: WaitCondition },
-    Launched { pid: i32, at: Timestamp },
-    LaunchFailed { code: i64, error: String },
-    Frozen { ask: Ask, error: Option<String> },
-    Thawed { ask: Ask, error: Option<String> },
+    Remove {
+        ask: Ask,
+        force: bool,
+        volumes: bool,
+    },
+    Wait {
+        ask: Ask,
+        condition: WaitCondition,
+    },
+    Launched {
+        pid: i32,
+        at: Timestamp,
+    },
+    LaunchFailed {
+        code: i64,
+        error: String,
+    },
+    Frozen {
+        ask: Ask,
+        error: Option<String>,
+    },
+    Thawed {
+        ask: Ask,
+        error: Option<String>,
+    },
     Oom,
     Ended(ExitStatus),
     TornDown,
@@ -166,7 +225,9 @@ pub enum Effect {
     /// `None`: on the way to the end, nobody waits for it.
     Thaw(Option<Ask>),
     Teardown,
-    Delete { volumes: bool },
+    Delete {
+        volumes: bool,
+    },
     Answer(Ask, Result<(), Refusal>),
     AnswerWait(Ask, WaitResult),
     Emit(Happening),
@@ -204,7 +265,10 @@ pub enum Refusal {
     StillActive(Status),
     /// A later request took this one's place.
     Overtaken,
-    LaunchFailed { code: i64, error: String },
+    LaunchFailed {
+        code: i64,
+        error: String,
+    },
     Failed(String),
 }
 
@@ -264,10 +328,14 @@ impl State {
     /// How the latest run ended, where it has.
     pub fn last(&self) -> Option<&Exit> {
         match self {
-            Self::Created { failure: last } | Self::Removing { last, .. } | Self::Dead { last, .. } => last.as_ref(),
+            Self::Created { failure: last } | Self::Removing { last, .. } | Self::Dead { last, .. } => {
+                last.as_ref()
+            }
             Self::Starting(starting) => starting.last.as_ref(),
             Self::Running { .. } | Self::Paused { .. } | Self::Stopping { .. } => None,
-            Self::Settling { exit: last, .. } | Self::Restarting { last, .. } | Self::Exited { last, .. } => Some(last),
+            Self::Settling { exit: last, .. } | Self::Restarting { last, .. } | Self::Exited { last, .. } => {
+                Some(last)
+            }
         }
     }
 
@@ -275,7 +343,9 @@ impl State {
         match self {
             Self::Running { run } | Self::Paused { run } | Self::Stopping { run, .. } => run.tries.count,
             Self::Starting(starting) => starting.tries.count,
-            Self::Settling { tries, .. } | Self::Restarting { tries, .. } | Self::Exited { tries, .. } => tries.count,
+            Self::Settling { tries, .. } | Self::Restarting { tries, .. } | Self::Exited { tries, .. } => {
+                tries.count
+            }
             Self::Created { .. } | Self::Removing { .. } | Self::Dead { .. } => 0,
         }
     }

@@ -2,12 +2,16 @@
 
 use crate::error::{ImageError, Result};
 use serde::Deserialize;
-use std::io::Read;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
 /// Longest error body that is read, in bytes.
 pub const ERROR_BYTES_MAX: u64 = 64 * 1024;
+
+/// Longest time that a manifest, a configuration or an error may take to arrive.
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(2);
 
 /// One error of a registry's answer (distribution-spec, "Error Codes").
 #[derive(Debug, Deserialize)]
@@ -51,7 +55,8 @@ pub fn status_error(method: &'static str, url: &str, response: &mut Response<Bod
 
 pub fn read_limited(response: &mut Response<Body>, limit: u64, what: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
+    let body = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
+    let mut reader = Deadline { inner: body, until: Instant::now() + ANSWER_TIME_MAX };
     reader.read_to_end(&mut bytes).map_err(|source| ImageError::Transport {
         method: "Get",
         url: what.to_owned(),
@@ -61,4 +66,19 @@ pub fn read_limited(response: &mut Response<Body>, limit: u64, what: &str) -> Re
         return Err(ImageError::TooLarge { what: what.to_owned(), found: bytes.len() as u64, limit });
     }
     Ok(bytes)
+}
+
+/// Gives up on a body that drips in.
+struct Deadline<R> {
+    inner: R,
+    until: Instant,
+}
+
+impl<R: Read> Read for Deadline<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.until {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the registry sends too slowly"));
+        }
+        self.inner.read(buffer)
+    }
 }

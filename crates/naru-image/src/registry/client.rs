@@ -190,6 +190,15 @@ impl<'a> Session<'a> {
     }
 
     fn token(&self, realm: &str, service: Option<&str>, scope: Option<String>) -> Result<String> {
+        // A verified registry must not be able to make a password travel in the clear.
+        let is_secret = !matches!(self.credentials, Credentials::Anonymous | Credentials::RegistryToken(_));
+        if is_secret && self.base.starts_with("https://") && !realm.starts_with("https://") {
+            return Err(ImageError::Unauthorized {
+                method: "Get",
+                url: realm.to_owned(),
+                detail: "the registry asks for the password over an unencrypted connection".into(),
+            });
+        }
         let scope = scope.unwrap_or_else(|| format!("repository:{}:{}", self.reference.path(), self.actions));
         let service = service.unwrap_or_default();
         let (scope, service) = (auth::query_value(&scope), auth::query_value(service));

@@ -5,8 +5,15 @@ use super::answer::status_error;
 use super::client::{ATTEMPTS_MAX, Request, Session, backoff};
 use crate::error::{ImageError, Result};
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{Method, StatusCode};
+
+/// Bytes after which a connection has proved itself and failures are counted from zero again.
+const PROVEN_BYTES: u64 = 256 * 1024;
+/// A registry that gives fewer bytes than this in [`RATE_WINDOW`] of waiting for it is taken for gone: a
+/// timeout between two reads alone would let it drip for ever.
+const RATE_BYTES_MIN: u64 = 16 * 1024;
+const RATE_WINDOW: Duration = Duration::from_mins(1);
 
 pub struct Download<'a> {
     session: &'a Session<'a>,
@@ -15,6 +22,11 @@ pub struct Download<'a> {
     done: u64,
     body: Option<Box<dyn Read + Send>>,
     failures: u32,
+    /// Bytes since the last failure.
+    proven: u64,
+    /// Time spent waiting for the body in this window, and what came in it.
+    waited: Duration,
+    window_bytes: u64,
     /// Called with the bytes so far.
     progress: &'a (dyn Fn(DownloadEvent) + Sync),
 }
@@ -33,7 +45,18 @@ impl<'a> Download<'a> {
         progress: &'a (dyn Fn(DownloadEvent) + Sync),
     ) -> Self {
         let url = session.url(&format!("blobs/{digest}"));
-        Self { session, url, size, done: 0, body: None, failures: 0, progress }
+        Self {
+            session,
+            url,
+            size,
+            done: 0,
+            body: None,
+            failures: 0,
+            proven: 0,
+            waited: Duration::ZERO,
+            window_bytes: 0,
+            progress,
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Read + Send>> {
@@ -70,9 +93,20 @@ impl<'a> Download<'a> {
             None => self.open().inspect_err(|_| self.failures = ATTEMPTS_MAX)?,
         };
         let want = buffer.len().min(usize::try_from(self.size - self.done).unwrap_or(usize::MAX));
-        match body.read(&mut buffer[..want]) {
+        let begun = Instant::now();
+        let read = body.read(&mut buffer[..want]);
+        self.waited += begun.elapsed();
+        match read {
             Ok(0) => Err(self.dropped(&format!("unexpected EOF after {} of {} bytes", self.done, self.size))),
             Ok(got) => {
+                self.window_bytes += got as u64;
+                if self.waited >= RATE_WINDOW {
+                    let is_dripping = self.window_bytes < RATE_BYTES_MIN;
+                    (self.waited, self.window_bytes) = (Duration::ZERO, 0);
+                    if is_dripping {
+                        return Err(self.dropped("the registry sends too slowly"));
+                    }
+                }
                 self.body = Some(body);
                 Ok(got)
             }
@@ -90,12 +124,16 @@ impl Read for Download<'_> {
             match self.read_some(buffer) {
                 Ok(got) => {
                     self.done += got as u64;
-                    self.failures = 0;
+                    self.proven += got as u64;
+                    if self.proven >= PROVEN_BYTES {
+                        self.failures = 0;
+                    }
                     (self.progress)(DownloadEvent::Bytes(self.done));
                     return Ok(got);
                 }
                 Err(ImageError::Transport { .. }) if self.failures + 1 < ATTEMPTS_MAX => {
                     self.failures += 1;
+                    self.proven = 0;
                     let wait = backoff(self.failures);
                     (self.progress)(DownloadEvent::Retry(wait));
                     self.session.sleep(wait).map_err(io::Error::other)?;

@@ -118,7 +118,12 @@ pub fn choose<'a>(list: &'a List, wanted: &Platform) -> Result<&'a Descriptor> {
     };
     let mut fitting = list.manifests.iter().filter(fits);
     let exact = fitting.clone().find(is_exact);
-    exact.or_else(|| fitting.next()).ok_or_else(|| ImageError::NoPlatform { platform: wanted.to_string() })
+    // An index made from a single image (skopeo, umoci) often names no platform: the configuration will.
+    let unnamed = || list.manifests.iter().find(|descriptor| descriptor.platform.is_none());
+    exact
+        .or_else(|| fitting.next())
+        .or_else(unnamed)
+        .ok_or_else(|| ImageError::NoPlatform { platform: wanted.to_string() })
 }
 
 #[cfg(test)]

@@ -171,7 +171,10 @@ fn block_io(cgroup: &Cgroup, block_io: &oci::BlockIo, warnings: &mut Vec<String>
     let (directory, v2) = cgroup.controller_directory("blkio").ok_or(CgroupError::NoController("blkio"))?;
     let files_and_values: Vec<(&str, u64)> = if v2 {
         // io.bfq.weight has the same 1..=1000 range; io.weight is 1..=10000.
-        vec![("io.bfq.weight", u64::from(weight)), ("io.weight", 1 + (u64::from(weight) - 10) * 9999 / 990)]
+        vec![
+            ("io.bfq.weight", u64::from(weight)),
+            ("io.weight", 1 + u64::from(weight).saturating_sub(10) * 9999 / 990),
+        ]
     } else {
         vec![("blkio.weight", u64::from(weight)), ("blkio.bfq.weight", u64::from(weight))]
     };

@@ -66,6 +66,20 @@ impl CgroupError {
     }
 }
 
+/// Removes the parent of all containers' groups (`naru`) from every hierarchy. One that still holds a group stays, and a
+/// missing one is fine: for whoever made the last container go, without knowing whether it was the last.
+pub fn remove_parent(name: &str) -> Result<(), CgroupError> {
+    let parent = Cgroup::open(name)?;
+    let v1 = parent.layout.v1.iter().map(|hierarchy| parent.directory_in(hierarchy));
+    for directory in v1.chain(parent.v2_directory()) {
+        match rustix::fs::rmdir(&directory) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::BUSY) => {}
+            Err(errno) => return Err(CgroupError::kernel("remove", &directory, errno)),
+        }
+    }
+    Ok(())
+}
+
 /// One container's control group.
 #[derive(Clone, Debug)]
 pub struct Cgroup {

@@ -13,7 +13,7 @@ use crate::oci::{self, NamespaceKind};
 use crate::plan::{OnError, Op, Plan, Program, Step};
 use crate::request::{ExecRequest, NetNs, SpawnError, SpawnRequest, Stdio};
 use crate::user;
-use naru_kernel::mount::{Change, Propagation, RDONLY};
+use naru_kernel::mount::{Change, RDONLY};
 use naru_kernel::ns::{self, NsFlags};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -70,7 +70,7 @@ pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnErro
     }
     // While the host's /proc is still there, and with the rights of the caller.
     process::limits(&mut steps, &spec.process, error)?;
-    steps.ignore(Op::JoinKeyring(error.c_string(&format!("naru-{}", short_name(&spec.linux.cgroups_path)))?));
+    join_keyring(spec, &mut steps, error)?;
     mounts::compile(&mut steps, &mounts::Input { spec, cgroup: request.cgroup }, error)?;
     if let Stdio::Pty { rows, cols } = request.stdio {
         // After devpts is mounted, before the pivot hides nothing more: /dev/console is mounted from it.
@@ -112,6 +112,7 @@ pub(crate) fn exec(request: ExecRequest<'_>) -> Result<Compiled, SpawnError> {
     // One call for all; namespaces that are shared with the host are joined, too, which changes nothing.
     let flags = ns::NEWNS | ns::NEWNET | ns::NEWIPC | ns::NEWUTS | ns::NEWCGROUP;
     steps.push(Op::SetNs { fd: init, flags });
+    join_keyring(request.spec, &mut steps, error)?;
     if let Stdio::Pty { rows, cols } = request.stdio {
         steps.push(Op::Pty { rows, cols });
     }
@@ -129,6 +130,14 @@ fn begin(steps: &mut Steps) {
     // execve keeps ignored signals ignored, and a Rust program ignores SIGPIPE.
     steps.push(Op::ResetSignals);
     steps.push(Op::NewSession);
+}
+
+/// Without this every process of every container would hold the keys of the keeper's session. The kernel makes a new
+/// keyring, also for an exec: that of the first process is not ours to search.
+fn join_keyring(spec: &oci::Spec, steps: &mut Steps, error: StartError) -> Result<(), SpawnError> {
+    let name = format!("naru-{}", short_name(&spec.linux.cgroups_path));
+    steps.push(Op::JoinKeyring(error.c_string(&name)?));
+    Ok(())
 }
 
 fn join_namespaces(
@@ -216,7 +225,7 @@ fn finish_root(
     for path in &linux.readonly_paths {
         steps.push(Op::ReadOnly(error.c_string(path.trim_start_matches('/'))?));
     }
-    for path in &linux.masked_paths {
+    for path in linux.masked_paths.iter().chain(&of_this_machine(&linux.masked_paths)) {
         steps.push(Op::Mask(error.c_string(path.trim_start_matches('/'))?));
     }
     // Docker makes a missing working directory; where that cannot be done, entering it gives the better error.
@@ -226,11 +235,24 @@ fn finish_root(
     if spec.root.readonly {
         steps.push(Op::ChangeRoot(Change { set: RDONLY, ..Change::default() }));
     }
-    let (propagation, recursive) =
-        options::propagation(&linux.rootfs_propagation).unwrap_or((Propagation::Private, false));
-    steps.push(Op::ChangeRoot(Change { propagation: Some(propagation), recursive, ..Change::default() }));
     steps.push(Op::Pivot);
+    // After the pivot, which a shared root would refuse (pivot_root(2), EINVAL).
+    if let Some((propagation, recursive)) = options::propagation(&linux.rootfs_propagation) {
+        steps.push(Op::ChangeRoot(Change { propagation: Some(propagation), recursive, ..Change::default() }));
+    }
     Ok(())
+}
+
+/// moby's GHSA-6fw5-f8r9-fgfm hides /proc/interrupts and, for each CPU there is, its thermal events. The second list is
+/// this machine's, so it is made where the first entry is asked for.
+fn of_this_machine(masked: &[String]) -> Vec<String> {
+    const CPUS: &str = "/sys/devices/system/cpu";
+    if !masked.iter().any(|path| path == "/proc/interrupts") {
+        return Vec::new();
+    }
+    let Ok(entries) = std::fs::read_dir(CPUS) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path().join("thermal_throttle"));
+    paths.filter(|path| path.is_dir()).map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
 /// Whether writing the sysctl changes only the container: the kernel keeps most of them once for the whole machine

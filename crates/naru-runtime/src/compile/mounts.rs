@@ -48,6 +48,8 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
     // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
     steps.push(Op::TreePropagation(Propagation::Slave));
     steps.push(Op::AttachRoot);
+    // Modes below are meant as they are said; the container's own umask comes last.
+    steps.push(Op::Umask(0));
     for (entry, options, source) in mounts {
         match source {
             Some(mount) => push_bind(steps, entry, mount, error)?,
@@ -132,6 +134,8 @@ fn push_fs(
         options: data_options(&options.data, error)?,
         attrs: if late { attrs } else { options.set },
         target: target(&entry.destination, Missing::Directory, error)?,
+        // What hides and protects parts of these two must lie on them, and not where a link led a moment ago.
+        plain_target: matches!(entry.kind.as_str(), "proc" | "sysfs"),
         keep,
     }));
     if late {
@@ -173,6 +177,7 @@ fn cgroup(
         options: vec![(c"mode".to_owned(), Some(c"755".to_owned()))],
         attrs: flags & !RDONLY,
         target: target(&base, Missing::Directory, error)?,
+        plain_target: false,
         keep: Keep::Nothing,
     }));
     for hierarchy in &layout.v1 {
@@ -183,8 +188,10 @@ fn cgroup(
         let at = format!("{base}/unified");
         cgroup_mount(steps, &View { cgroup, private, flags, kind: "cgroup2" }, None, &at, error)?;
     }
-    let change = Change { set: RDONLY, ..Change::default() };
-    steps.push(Op::ChangeMount { target: target(&base, Missing::Directory, error)?, change });
+    if flags & RDONLY != 0 {
+        let change = Change { set: RDONLY, ..Change::default() };
+        steps.push(Op::ChangeMount { target: target(&base, Missing::Directory, error)?, change });
+    }
     Ok(())
 }
 
@@ -211,6 +218,7 @@ fn cgroup_mount(
             options: data_options(&words, error)?,
             attrs: view.flags,
             target,
+            plain_target: false,
             keep: Keep::Nothing,
         }));
         return Ok(());

@@ -60,7 +60,8 @@ impl<'a> Rights<'a> {
             identity,
             capabilities,
             no_new_privileges: request.process.no_new_privileges || request.spec.process.no_new_privileges,
-            seccomp: if request.privileged { None } else { request.spec.linux.seccomp.as_ref() },
+            // As in Docker, `exec --privileged` gives capabilities; the container's filter stays.
+            seccomp: request.spec.linux.seccomp.as_ref(),
             umask: request.process.user.umask.unwrap_or(UMASK),
         }
     }
@@ -107,6 +108,8 @@ pub(crate) fn finish(
     steps.push(Op::Groups(rights.identity.groups.clone()));
     steps.push(Op::Gid(rights.identity.gid));
     steps.push(Op::Uid(rights.identity.uid));
+    // The kernel sets it anew from fs.suid_dumpable when the user changes.
+    steps.push(Op::Undumpable);
     steps.push(Op::Caps { effective: ceiling, permitted: ceiling, inheritable: 0 });
     steps.push(Op::CloseRest);
     if rights.no_new_privileges {

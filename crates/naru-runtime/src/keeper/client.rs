@@ -47,7 +47,7 @@ pub struct Exec<'a> {
     pub id: &'a ContainerId,
     pub exec_id: &'a ExecId,
     pub process: &'a oci::Process,
-    /// All capabilities and no seccomp filter (`exec --privileged`).
+    /// All capabilities (`exec --privileged`).
     pub privileged: bool,
     /// With stdin, set `stdin_once`: Docker ends an exec's stdin with its client's.
     pub stdio: StdioSpec,

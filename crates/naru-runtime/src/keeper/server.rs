@@ -13,7 +13,7 @@ use super::protocol::{Event, FromKeeper, Refusal, Reply};
 use super::spool::{Spool, SpoolError};
 use super::table::Table;
 use super::{lock_path, log_path, socket_path, spool_path};
-use naru_kernel::{Errno, signals, unix};
+use naru_kernel::{Errno, own_exe, prctl, signals, unix};
 use rustix::fs::{FlockOperation, Mode, flock};
 use std::fs::OpenOptions;
 use std::io;
@@ -58,11 +58,19 @@ pub enum KeeperError {
 }
 
 /// Runs the keeper in the calling process, which must have one thread and nothing on its standard descriptors that
-/// matters. Leaves the caller's session.
+/// matters. Leaves the caller's session. The process executes itself again first (see [`own_exe`]), so whatever the
+/// caller did before happens twice.
 pub fn run(config: KeeperConfig) -> Result<Ended, KeeperError> {
     let run_dir = config.run_dir;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&run_dir);
     made.map_err(|source| KeeperError::RunDir { path: run_dir.clone(), source })?;
+    if let Err(source) = own_exe::make_read_only() {
+        let error = KeeperError::SetUp { step: "execute itself again from a read-only mount", source };
+        Journal::open(log_path(&run_dir)).write(format_args!("ends: {error}: {source}"));
+        return Err(error);
+    }
+    // Only for ps: the second execve had a descriptor's number for a name.
+    let _ = prctl::set_name(c"naru-keeper");
     let Some(_lock) = lock(&lock_path(&run_dir))? else { return Ok(Ended::AnotherRuns) };
     let mut journal = Journal::open(log_path(&run_dir));
     let result = Keeper::set_up(run_dir, &mut journal).and_then(|mut keeper| keeper.serve(&mut journal));

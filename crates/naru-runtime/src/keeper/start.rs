@@ -15,7 +15,8 @@ use super::wire::Fds;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::oci;
 use crate::request::{self, NetNs, SpawnError, SpawnRequest, Spawned};
-use naru_kernel::{Errno, clock};
+use naru_kernel::{Errno, clock, pidfd};
+use naru_types::signal::Signal;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -166,9 +167,18 @@ impl Keeper {
 
     fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {
         let Newborn { target, bundle, stdio, streams, log, cgroup } = newborn;
-        let streams = match spawned.pty_master {
-            Some(master) => pty_streams(master, stdio).map_err(|errno| failed("duplicate the pty", errno))?,
+        let streams = match spawned.pty_master.map(|master| pty_streams(master, stdio)) {
             None => streams,
+            Some(Ok(streams)) => streams,
+            Some(Err(errno)) => {
+                // It runs and nobody would know of it.
+                let _ = pidfd::send_signal(&spawned.pidfd, Signal::KILL);
+                let _ = pidfd::wait(&spawned.pidfd);
+                if let (Some(cgroup), None) = (&cgroup, &target.exec_id) {
+                    let _ = cgroup.delete();
+                }
+                return Err(failed("duplicate the pty", errno));
+            }
         };
         let early = self.table.take_early(&target);
         let (pid, pidfd) = (spawned.pid, spawned.pidfd);

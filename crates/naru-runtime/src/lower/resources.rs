@@ -13,7 +13,7 @@ const NANO: i64 = 1_000_000_000;
 pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> oci::Resources {
     let asked = &container.resources;
     let (quota, period) = if asked.nano_cpus > 0 {
-        (Some(asked.nano_cpus * NANO_CPU_PERIOD_US / NANO), Some(NANO_CPU_PERIOD_US as u64))
+        (Some(asked.nano_cpus / (NANO / NANO_CPU_PERIOD_US)), Some(NANO_CPU_PERIOD_US as u64))
     } else {
         (
             Some(asked.cpu_quota).filter(|quota| *quota != 0),

@@ -172,6 +172,20 @@ pub fn nothing_is_left_of_forgotten_containers() {
     assert_eq!(children.split_whitespace().count(), 1, "{children}");
 }
 
+/// CVE-2019-5736. Guard: `own_exe::make_read_only` (without it the error is ETXTBSY, which passes with the process).
+pub fn the_keepers_binary_cannot_be_written() {
+    let fixture = Fixture::new();
+    let exe = format!("/proc/{}/exe", fixture.client.keeper_pid());
+    let error = std::fs::OpenOptions::new().write(true).open(&exe).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
+    // A descriptor that outlives the process does not help either.
+    let held = std::fs::File::open(&exe).unwrap();
+    fixture.client.shutdown().unwrap();
+    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+    let error = std::fs::OpenOptions::new().write(true).open(again).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
+}
+
 pub fn a_second_keeper_gives_way() {
     let fixture = Fixture::new();
     let exe = std::env::current_exe().unwrap();

@@ -39,6 +39,7 @@ const CASES: &[Case] = &[
     ("pause_update_and_out_of_memory", lives::pause_update_and_out_of_memory),
     ("leftovers_in_the_host_pid_namespace_are_killed", lives::leftovers_in_the_host_pid_namespace_are_killed),
     ("nothing_is_left_of_forgotten_containers", lives::nothing_is_left_of_forgotten_containers),
+    ("the_keepers_binary_cannot_be_written", lives::the_keepers_binary_cannot_be_written),
     ("a_second_keeper_gives_way", lives::a_second_keeper_gives_way),
     ("garbage_is_refused_and_survived", lives::garbage_is_refused_and_survived),
     (

@@ -61,7 +61,7 @@ fn dockerfiles(lab: &Lab) {
     let before = inventory(lab);
     for (text, words) in [
         ("FROM busybox\nRUM echo x\n", &["2", "RUM"][..]),
-        ("RUN echo x\n", &["FROM"]),
+        ("RUN echo x\n", &["no build stage"]),
         ("FROM busybox\nCOPY nothing /\n", &["nothing"]),
         ("FROM busybox\nCOPY --from=later x /\n", &["later"]),
         ("FROM busybox\nENV\n", &["ENV"]),

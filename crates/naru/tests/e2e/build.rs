@@ -79,7 +79,10 @@ fn cache(lab: &Lab) {
         lab,
         "cached",
         &[
-            ("Dockerfile", "FROM busybox\nRUN date +%N > /first\nCOPY file /file\nRUN date +%N > /second\n"),
+            (
+                "Dockerfile",
+                "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /first\nCOPY file /file\nRUN cat /proc/sys/kernel/random/uuid > /second\n",
+            ),
             ("file", "one"),
         ],
     );

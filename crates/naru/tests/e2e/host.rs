@@ -34,12 +34,12 @@ impl Snapshot {
     }
 }
 
-/// Only naru's and tests' own cgroups count: other programs of the machine make theirs meanwhile.
+/// Only these tests' own cgroups count: other programs of the machine make theirs meanwhile.
 fn cgroups(dir: &Path, depth: usize, set: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if depth < 4 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.path().display().to_string().contains("naru") {
+            if entry.path().display().to_string().contains("naru-e2e") {
                 set.insert(format!("cgroup {}", entry.path().display()));
             }
             cgroups(&dir.join(name), depth + 1, set);

@@ -102,7 +102,7 @@ impl Lab {
         }
         let child =
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        *self.daemon.lock().unwrap() = Some(child);
+        *self.daemon.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(child);
         wait_for("the daemon", || self.docker(&["version"]).code == 0);
     }
 
@@ -113,13 +113,18 @@ impl Lab {
 
     /// `kill -9`, and not by mistake of another process: the child is ours.
     pub fn kill_daemon(&self) {
-        let mut child = self.daemon.lock().unwrap().take().expect("a daemon runs");
+        let mut child = self
+            .daemon
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+            .expect("a daemon runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     pub fn stop_daemon(&self) {
-        let mut daemon = self.daemon.lock().unwrap();
+        let mut daemon = self.daemon.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let child = daemon.as_mut().expect("a daemon runs");
         let pid = child.id().to_string();
         text("kill", &["-TERM", &pid]);
@@ -153,7 +158,7 @@ impl Lab {
     }
 
     fn holder_pid(&self) -> String {
-        self.holder.lock().unwrap().id().to_string()
+        self.holder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).id().to_string()
     }
 
     /// The stock docker CLI against naru's socket.
@@ -223,7 +228,7 @@ impl Lab {
         assert_eq!(links.lines().count(), 1, "links left in the daemon's namespace: {links}");
         let tables = text("nsenter", &["-t", &self.holder_pid(), "-n", "nft", "list", "tables"]);
         assert_eq!(tables, "", "nft tables left");
-        let mut holder = self.holder.lock().unwrap();
+        let mut holder = self.holder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         holder.kill().unwrap();
         holder.wait().unwrap();
         let added = Snapshot::take().added_since(before);
@@ -238,14 +243,15 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Some(mut child) = self.daemon.lock().unwrap().take() {
+        if let Some(mut child) = self.daemon.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        {
             let _ = child.kill();
             let _ = child.wait();
         }
         if let Some(pid) = self.keeper_pid() {
             text("kill", &["-9", &pid]);
         }
-        let mut holder = self.holder.lock().unwrap();
+        let mut holder = self.holder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _ = holder.kill();
         let _ = holder.wait();
     }

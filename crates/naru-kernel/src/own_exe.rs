@@ -1,0 +1,55 @@
+//! Keeping the running binary out of a container's reach (CVE-2019-5736).
+//!
+//! A container that gets hold of /proc/<pid>/exe of a process that still runs the host's binary can write to that
+//! binary once it is no longer busy. So the process executes itself again from a read-only copy of the mount the binary
+//! is on. The copy is detached: it belongs to no mount namespace, so nobody can make it writable again, and writing
+//! through it is `EROFS` for everybody. It costs no memory, unlike a sealed copy in a memfd.
+
+use crate::exec::StringArray;
+use crate::mount::{self, Change, RDONLY};
+use crate::sys::last_errno;
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+
+const PATH: &std::ffi::CStr = c"/proc/self/exe";
+
+/// Whether the running binary is reached through a read-only mount.
+pub fn is_read_only() -> Result<bool, Errno> {
+    let exe = rustix::fs::open(PATH, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::fs::fstatvfs(&exe)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Returns at once when the binary is read-only already. Otherwise the process starts over, with the same number,
+/// arguments, environment and inheritable descriptors; what is returned then is why it could not.
+pub fn make_read_only() -> Result<(), Errno> {
+    if is_read_only()? {
+        return Ok(());
+    }
+    let copy = mount::clone_host_tree(PATH, false)?;
+    mount::set_attributes(copy.as_fd(), c"", Change { set: RDONLY, ..Change::default() })?;
+    let words = |list: Vec<Vec<u8>>| list.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
+    let args = std::env::args_os().map(OsStringExt::into_vec).collect();
+    let env =
+        std::env::vars_os().map(|(key, value)| [key.into_vec(), value.into_vec()].join(&b'=')).collect();
+    let args = StringArray::new(words(args).map_err(|_| Errno::INVAL)?);
+    let env = StringArray::new(words(env).map_err(|_| Errno::INVAL)?);
+    Err(execute(copy.as_fd(), &args, &env))
+}
+
+fn execute(binary: BorrowedFd<'_>, args: &StringArray, env: &StringArray) -> Errno {
+    // SAFETY: the path is an empty C string, and both arrays end with NULL and borrow strings that live in them.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            binary.as_raw_fd(),
+            c"".as_ptr(),
+            args.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    last_errno()
+}

@@ -1,0 +1,58 @@
+//! images, tag, rmi, history, save, load, import, commit, image inspect, prune.
+
+use crate::step::{Step, code, shape, shell, sorted, text, values};
+
+pub const STEPS: &[Step] = &[
+    text("images: table", "images"),
+    text("images: format", "images --format '{{.Repository}}:{{.Tag}} {{.Digest}} {{.ID}}'"),
+    shape("images: json", "images --format '{{json .}}'"),
+    text("images: -q --no-trunc", "images -q --no-trunc"),
+    shape("image inspect: shape", "image inspect busybox"),
+    values("image inspect: config", "image inspect busybox --format '{{json .Config}}'"),
+    text(
+        "image inspect: format",
+        "image inspect -f '{{.Os}} {{.Architecture}} {{len .RootFS.Layers}} {{.RepoTags}} {{.Comment}}' busybox",
+    ),
+    text("tag", "tag busybox boat/yard:1"),
+    text("tag: by default latest", "tag busybox:latest boat/yard"),
+    sorted(
+        "images: filter by reference",
+        "images --filter reference=boat/* --format '{{.Repository}}:{{.Tag}}'",
+    ),
+    text("images: filter without match", "images --filter reference=none/* -q"),
+    text("images: by name", "images boat/yard:1 --format '{{.Repository}} {{.Tag}}'"),
+    text("history", "history busybox --format '{{.CreatedBy}}|{{.Comment}}|{{.Size}}'"),
+    text("history: table", "history busybox"),
+    text("save: to a file", "save -o {DIR}/saved.tar boat/yard:1"),
+    code("save: to standard output", "save busybox"),
+    shell(
+        "save: the archive lists its images",
+        "tar -xOf saved.tar manifest.json | grep -o '\"RepoTags\":\\[[^]]*\\]'",
+    ),
+    text("rmi: a tag", "rmi boat/yard:1"),
+    text("load: from a file", "load -i {DIR}/saved.tar"),
+    text("load: quiet", "load -q -i {DIR}/saved.tar"),
+    text("rmi: two", "rmi boat/yard:1 boat/yard:latest"),
+    text("create for commit", "create --name bench --label kind=bench busybox sh -c 'echo built > /made'"),
+    text("rmi: image in use", "rmi busybox"),
+    text("start -a for commit", "start -a bench"),
+    sorted("diff", "diff bench"),
+    text("commit", "commit -m sawn -a joiner -c 'ENV WOOD=oak' -c 'CMD [\"cat\",\"/made\"]' bench shed:1"),
+    text("commit: result runs", "run --rm shed:1"),
+    text(
+        "commit: inspect",
+        "image inspect shed:1 --format '{{.Comment}} {{.Author}} {{.Config.Env}} {{.Config.Cmd}} {{.Config.Labels}}'",
+    ),
+    shape("commit: inspect shape", "image inspect shed:1"),
+    text("history: of a commit", "history shed:1 --format '{{.CreatedBy}}|{{.Comment}}'"),
+    text("export: to a file", "export -o {DIR}/exported.tar bench"),
+    shell("export: holds the file", "tar -xOf exported.tar made"),
+    text("import: from standard input", "import - flat:1").input(""),
+    text("import: an exported file", "import {DIR}/exported.tar flat:2"),
+    text("import: runs", "run --rm flat:2 cat /made"),
+    text("rm after commit", "rm bench"),
+    text("rmi: -f", "rmi -f flat:2"),
+    code("rmi: the last tag", "rmi shed:1"),
+    text("image prune", "image prune -f"),
+    text("images: afterwards", "images --format '{{.Repository}}:{{.Tag}}' --filter reference=busybox"),
+];

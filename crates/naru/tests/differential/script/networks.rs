@@ -1,0 +1,68 @@
+//! network create, ls, inspect, connect, disconnect, rm, prune; names; published ports.
+
+use crate::step::{Step, shape, shell, sorted, text, values};
+
+pub const STEPS: &[Step] = &[
+    text("network create", "network create --subnet 10.99.1.0/24 --gateway 10.99.1.1 --label n=1 river"),
+    text("network create: again", "network create river"),
+    text("network create: overlapping", "network create --subnet 10.99.1.0/25 brook"),
+    text("network create: bad subnet", "network create --subnet 10.99.1.0/99 brook"),
+    text("network create: unknown driver", "network create -d nowhere brook"),
+    text("network create: internal", "network create --internal pond"),
+    shape("network inspect", "network inspect river"),
+    values("network inspect: values", "network inspect river -f '{{json .IPAM}}'"),
+    text(
+        "network inspect: format",
+        "network inspect river -f '{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}} {{.EnableIPv6}} {{.Attachable}} {{.Ingress}} {{.Labels}} {{.Options}}'",
+    ),
+    shape("network inspect: bridge", "network inspect bridge"),
+    shape("network inspect: host", "network inspect host"),
+    sorted("network ls", "network ls --format '{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}} {{.Labels}}'"),
+    text("network ls: filter name", "network ls -f name=riv --format '{{.Name}}'"),
+    sorted("network ls: filter type", "network ls -f type=custom --format '{{.Name}}'"),
+    text("network ls: filter label", "network ls -f label=n=1 --format '{{.Name}}'"),
+    shape("network ls: json", "network ls --filter name=river --format '{{json .}}'"),
+    text(
+        "network: server",
+        "run -d --name mill --network river --network-alias wheel --ip 10.99.1.40 -p 127.0.0.1:8090:80 busybox sh -c 'mkdir /www; echo turning > /www/index.html; httpd -f -p 80 -h /www'",
+    ),
+    text("network: by name", "run --rm --network river busybox wget -qO- http://mill").until("turning"),
+    text("network: by alias", "run --rm --network river busybox wget -qO- http://wheel"),
+    text(
+        "network: the address asked for",
+        "inspect -f '{{(index .NetworkSettings.Networks \"river\").IPAddress}}' mill",
+    ),
+    text(
+        "network: own aliases",
+        "inspect -f '{{(index .NetworkSettings.Networks \"river\").IPAMConfig}}' mill",
+    ),
+    shell("network: published", "curl -s -m 5 http://127.0.0.1:8090/").until("turning"),
+    text("network: port taken", "run -d --name second -p 127.0.0.1:8090:80 busybox sleep 1"),
+    text("network: after the failure", "inspect -f '{{.State.Status}} {{.State.ExitCode}}' second"),
+    text("network: rm second", "rm -f second"),
+    text(
+        "network: resolv.conf",
+        "run --rm --network river --dns 127.0.0.1 busybox grep nameserver /etc/resolv.conf",
+    ),
+    text("network: not on the other one", "run --rm busybox ping -c 1 -w 1 mill").only_code(),
+    shape("inspect: on a user network", "inspect mill"),
+    values("inspect: its NetworkSettings", "inspect mill -f '{{json .NetworkSettings}}'"),
+    shape("network inspect: with a container", "network inspect river"),
+    text("network rm: in use", "network rm river"),
+    text("network connect", "network connect --alias dam pond mill"),
+    text("network connect: again", "network connect pond mill"),
+    sorted(
+        "network: both",
+        "inspect -f '{{range $n, $e := .NetworkSettings.Networks}}{{println $n}}{{end}}' mill",
+    ),
+    text("network disconnect", "network disconnect pond mill"),
+    text("network disconnect: again", "network disconnect pond mill"),
+    text("network connect: missing container", "network connect pond ghost"),
+    text("network connect: missing network", "network connect nowhere mill"),
+    text("network: rm the server", "rm -f mill"),
+    text("network rm", "network rm river"),
+    text("network rm: missing", "network rm river"),
+    text("network rm: predefined", "network rm bridge"),
+    text("network prune", "network prune -f"),
+    text("network inspect: missing", "network inspect river"),
+];

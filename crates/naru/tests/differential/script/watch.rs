@@ -1,0 +1,87 @@
+//! logs, exec, attach, events, stats.
+
+use crate::step::{Step, code, shape, shell, text};
+
+const TALK: &str = "run -d --name talker busybox sh -c 'for i in 1 2 3 4 5; do echo line $i; done; sleep 0.2; echo oops >&2'";
+
+pub const STEPS: &[Step] = &[
+    shell("the time before", "sleep 1; date +%s.%N").only_code().keep("SINCE"),
+    text("logs: talker", TALK),
+    text("logs: wait", "wait talker"),
+    text("logs", "logs talker"),
+    text("logs --tail", "logs --tail 2 talker"),
+    text("logs --tail 0", "logs --tail 0 talker"),
+    text("logs -t", "logs -t talker"),
+    text("logs -f: of a dead one", "logs -f talker"),
+    text("logs --since: the future", "logs --since 2099-01-01T00:00:00Z talker"),
+    text("logs --until: the past", "logs --until 2001-01-01T00:00:00Z talker"),
+    text("logs --since: relative", "logs --since 10m talker"),
+    text("logs --details", "logs --details talker"),
+    text("logs: missing", "logs ghost"),
+    text("logs: by the container command", "container logs -n 1 talker"),
+    text("logs: rm", "rm talker"),
+    text(
+        "logs -f: counter",
+        "run -d --name counter busybox sh -c 'for i in $(seq 1 300); do echo $i; done; sleep 0.5; echo last'",
+    ),
+    text("logs -f: follows to the end", "logs -f counter"),
+    text("logs --log-driver none", "run --name mute --log-driver none busybox echo heard"),
+    text("logs: of none", "logs mute"),
+    text("logs: rm both", "rm counter mute"),
+    text("exec: host", "run -d --name host -e A=1 -w /tmp busybox sleep 1000"),
+    text("exec", "exec host sh -c 'echo $A $PWD'"),
+    text("exec -e -w -u", "exec -e B=2 -w /etc -u nobody host sh -c 'echo $B $PWD $(id -un)'"),
+    text("exec -i", "exec -i host cat").input("through\n"),
+    text("exec: exit code", "exec host sh -c 'echo err >&2; exit 9'"),
+    text("exec: killed", "exec host sh -c 'kill -9 $$'"),
+    text("exec: no program", "exec host nope"),
+    text("exec: not executable", "exec host /etc/passwd"),
+    text("exec: no such user", "exec -u stranger host true"),
+    text("exec -d", "exec -d host touch /made"),
+    text("exec -d: done", "exec host sh -c 'test -e /made && echo made'").until("made"),
+    text("exec --privileged", "exec --privileged host grep Seccomp: /proc/self/status"),
+    text("exec: -w missing", "exec -w /nowhere host true"),
+    text("exec: missing container", "exec ghost true"),
+    text("exec: ids are forgotten", "inspect -f '{{.ExecIDs}}' host"),
+    text(
+        "stats: format",
+        "stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.MemPerc}} {{.NetIO}} {{.BlockIO}} {{.PIDs}}' host",
+    ),
+    text("stats: table", "stats --no-stream host"),
+    shape("stats: json", "stats --no-stream --format '{{json .}}' host"),
+    text("stats: missing", "stats --no-stream ghost"),
+    text("attach: ended", "run --name quick busybox true"),
+    text("attach: not running", "attach quick"),
+    text("attach: live one", "run -d --name ticker busybox sh -c 'sleep 1; echo tick; exit 6'"),
+    text("attach", "attach --no-stdin ticker"),
+    text("exec: rm", "rm -f -v host quick ticker"),
+    text("events: a life", "run --rm --name eventful -l shown=yes busybox true"),
+    text("events: destroyed", "ps -aq -f name=eventful"),
+    shell("events: second", "sleep 1"),
+    text(
+        "events: of it",
+        "events --since {SINCE} --until {NOW} --filter container=eventful --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.image}} {{.Actor.Attributes.shown}}'",
+    ),
+    text(
+        "events: exit code",
+        "events --since {SINCE} --until {NOW} --filter event=die --filter container=eventful --format '{{.Actor.Attributes.exitCode}}'",
+    ),
+    text(
+        "events: of the exec host",
+        "events --since {SINCE} --until {NOW} --filter container=host --filter type=container --format '{{.Action}}'",
+    ),
+    text(
+        "events: networks",
+        "events --since {SINCE} --until {NOW} --filter type=network --filter event=connect --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}}'",
+    ),
+    shape(
+        "events: json",
+        "events --since {SINCE} --until {NOW} --filter container=eventful --format '{{json .}}'",
+    ),
+    text(
+        "events: line",
+        "events --since {SINCE} --until {NOW} --filter container=eventful --filter event=start",
+    ),
+    text("events: bad time", "events --since yesterday --until {NOW}"),
+    code("events: empty range", "events --since 1 --until 2"),
+];
