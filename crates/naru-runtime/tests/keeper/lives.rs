@@ -172,18 +172,25 @@ pub fn nothing_is_left_of_forgotten_containers() {
     assert_eq!(children.split_whitespace().count(), 1, "{children}");
 }
 
-/// CVE-2019-5736. Guard: `own_exe::make_read_only` (without it the error is ETXTBSY, which passes with the process).
+/// CVE-2019-5736: a container holds the keeper's binary open until the keeper has ended, then writes to it. Guard:
+/// `own_exe::make_read_only`. With a copy of this binary, as this one is busy for as long as the test runs.
 pub fn the_keepers_binary_cannot_be_written() {
-    let fixture = Fixture::new();
-    let exe = format!("/proc/{}/exe", fixture.client.keeper_pid());
-    let error = std::fs::OpenOptions::new().write(true).open(&exe).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
-    // A descriptor that outlives the process does not help either.
-    let held = std::fs::File::open(&exe).unwrap();
-    fixture.client.shutdown().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let binary = dir.path().join("naru");
+    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    naru_runtime::keeper::launch(&binary, dir.path()).unwrap();
+    let (client, _notices) = connect(dir.path());
+    let held = std::fs::File::open(format!("/proc/{}/exe", client.keeper_pid())).unwrap();
+    let keeper = naru_kernel::pidfd::open(client.keeper_pid()).unwrap();
+    client.shutdown().unwrap();
+    let mut ended = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut ended, None).unwrap();
+    let write = |path: &Path| std::fs::OpenOptions::new().write(true).open(path);
     let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
-    let error = std::fs::OpenOptions::new().write(true).open(again).unwrap_err();
+    let error = write(Path::new(&again)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
+    // The host itself can still replace or write it.
+    write(&binary).unwrap();
 }
 
 pub fn a_second_keeper_gives_way() {
