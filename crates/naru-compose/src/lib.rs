@@ -40,4 +40,3 @@ mod words;
 mod yaml;
 
 pub use project::{LoadInput, ReadFile, load};
-#[cfg(test)] mod nasty_probe;

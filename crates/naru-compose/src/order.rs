@@ -45,7 +45,8 @@ pub(crate) fn sort(drafts: &[Draft<'_>]) -> Result<Vec<usize>> {
                         .chain([target])
                         .map(|at| drafts[at].name.as_str());
                     let cycle = names.collect::<Vec<_>>().join(" -> ");
-                    return Err(dependency.at.error(format!("dependency cycle detected: {cycle}")));
+                    let error = dependency.at.error(format!("dependency cycle detected: {cycle}"));
+                    return Err(error.hint("remove one of these depends_on"));
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::top_level::{networks, volumes};
 use crate::{dotenv, interpolate, keys, order, service, yaml};
 use naru_types::id::hex;
 use naru_types::spec::NetworkMode;
+use naru_types::suggest::nearest;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -205,7 +206,8 @@ fn relate(mut drafts: Vec<Draft<'_>>) -> Result<Vec<Draft<'_>>> {
         if !containers.insert(draft.container_name.clone()) {
             return Err(draft
                 .at
-                .error(format!("another service has the container name {:?} too", draft.container_name)));
+                .error(format!("another service has the container name {:?} too", draft.container_name))
+                .hint("remove container_name from one of them"));
         }
         if let Some(other) = draft.shares_network_of.clone() {
             let container = names.get(&other).ok_or_else(|| {
@@ -226,7 +228,15 @@ fn relate(mut drafts: Vec<Draft<'_>>) -> Result<Vec<Draft<'_>>> {
         for dependency in &draft.depends_on {
             if !names.contains_key(&dependency.service) && dependency.required {
                 let message = format!("depends on undefined service {:?}", dependency.service);
-                return Err(dependency.at.error(message));
+                let error = dependency.at.error(message);
+                let meant = nearest(&dependency.service, names.keys().map(String::as_str));
+                return Err(error.hint(match meant {
+                    Some(meant) => format!("did you mean {meant:?}?"),
+                    None => format!(
+                        "services here: {}",
+                        names.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+                    ),
+                }));
             }
         }
     }

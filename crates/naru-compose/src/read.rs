@@ -74,7 +74,9 @@ impl<'a> At<'a> {
 
     /// A list's items.
     pub(crate) fn items(&self) -> Result<Vec<At<'a>>> {
-        let Value::List(items) = &self.node.value else { return Err(self.error("must be a list")) };
+        let Value::List(items) = &self.node.value else {
+            return Err(self.error("must be a list").hint("write one `- item` a line, or [a, b]"));
+        };
         let child = |(index, node)| At { file: self.file, path: format!("{}[{index}]", self.path), node };
         Ok(items.iter().enumerate().map(child).collect())
     }
@@ -91,8 +93,10 @@ impl<'a> At<'a> {
     pub(crate) fn text(&self) -> Result<&'a str> {
         match &self.node.value {
             Value::Scalar { text, .. } => Ok(text),
-            Value::Null => Err(self.error("must not be empty")),
-            Value::List(_) | Value::Map(_) => Err(self.error("must be a text")),
+            Value::Null => Err(self.error("must not be empty").hint("write a value, or remove the key")),
+            Value::List(_) | Value::Map(_) => {
+                Err(self.error("must be a text").hint("write one value behind the colon"))
+            }
         }
     }
 
@@ -105,13 +109,18 @@ impl<'a> At<'a> {
         match self.text()? {
             "true" | "True" | "TRUE" | "yes" | "on" => Ok(true),
             "false" | "False" | "FALSE" | "no" | "off" => Ok(false),
-            other => Err(self.error(format!("must be true or false, not {other:?}"))),
+            other => {
+                Err(self.error(format!("must be true or false, not {other:?}")).hint("write true or false"))
+            }
         }
     }
 
     pub(crate) fn number<T: std::str::FromStr>(&self) -> Result<T> {
         let text = self.text()?;
-        text.parse().map_err(|_| self.error(format!("must be a whole number in range, not {text:?}")))
+        text.parse().map_err(|_| {
+            self.error(format!("must be a whole number in range, not {text:?}"))
+                .hint("write digits only, such as 10")
+        })
     }
 
     /// `64m`, `1.5gb`, or bytes.
@@ -145,7 +154,10 @@ impl<'a> At<'a> {
                 let text = item.text()?;
                 let (key, value) =
                     text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value.to_owned())));
-                if key.is_empty() { Err(item.error("the key is empty")) } else { Ok((key.to_owned(), value)) }
+                if key.is_empty() {
+                    return Err(item.error("the key is empty").hint("write KEY=value"));
+                }
+                Ok((key.to_owned(), value))
             };
             return self.items()?.into_iter().map(pair).collect();
         }
@@ -165,7 +177,9 @@ impl<'a> At<'a> {
         match &self.node.value {
             Value::Map(entries) => Ok(entries),
             Value::Null => Ok(&[]),
-            Value::Scalar { .. } | Value::List(_) => Err(self.error("must be a mapping")),
+            Value::Scalar { .. } | Value::List(_) => {
+                Err(self.error("must be a mapping").hint("write `key: value` lines, indented beneath it"))
+            }
         }
     }
 

@@ -58,7 +58,10 @@ pub(crate) fn read<'a>(name: &str, at: At<'a>, scope: &mut Scope<'_>) -> Result<
     let container_name = match table.get("container_name") {
         None => format!("{}-{name}-1", scope.project),
         Some(at) if is_valid_name(at.text()?, 2) => at.text()?.to_owned(),
-        Some(at) => return Err(at.error(format!("invalid container name {:?}", at.text()?))),
+        Some(at) => {
+            let error = at.error(format!("invalid container name {:?}", at.text()?));
+            return Err(error.hint("use letters, digits, '.', '_' and '-', at least two"));
+        }
     };
     Ok(Draft {
         name: name.to_owned(),

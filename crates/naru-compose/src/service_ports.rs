@@ -83,7 +83,8 @@ fn bindings(
         return Ok(vec![one(first, (low, high))]);
     }
     if high - low != last - first {
-        return Err(item.error("the two port ranges have different lengths"));
+        let error = item.error("the two port ranges have different lengths");
+        return Err(error.hint("write as many host ports as container ports, such as 8000-8001:80-81"));
     }
     Ok((first..=last).zip(low..=high).map(|(port, host)| one(port, (host, host))).collect())
 }

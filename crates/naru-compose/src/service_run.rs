@@ -5,8 +5,10 @@ use crate::error::Result;
 use crate::project::Scope;
 use crate::read::{At, Table};
 use crate::words;
+use naru_types::capability::CAPABILITIES;
 use naru_types::image::Healthcheck;
 use naru_types::spec::{Device, LogSpec, RestartPolicy, Seccomp, Security};
+use naru_types::suggest::nearest;
 use std::collections::BTreeMap;
 
 /// `command` and `entrypoint`: a text is cut into words, an empty list is an empty vector.
@@ -14,7 +16,8 @@ pub(crate) fn arguments(at: &At<'_>) -> Result<Vec<String>> {
     if at.is_list() {
         return at.strings();
     }
-    words::split(at.text()?).map_err(|message| at.error(message))
+    words::split(at.text()?)
+        .map_err(|message| at.error(message).hint("close the quote, or write a list of words"))
 }
 
 /// `env_file`s in order, then `environment`; sorted.
@@ -52,7 +55,12 @@ fn env_file(item: &At<'_>, scope: &Scope<'_>) -> Result<Vec<(String, Option<Stri
     let text = match (scope.read_file)(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return Ok(Vec::new()),
-        Err(error) => return Err(at.error(format!("cannot read {}: {error}", path.display()))),
+        Err(error) => {
+            let error = at.error(format!("cannot read {}: {error}", path.display()));
+            return Err(
+                error.hint("paths are relative to the compose file; an entry may say required: false")
+            );
+        }
     };
     dotenv::parse(&text, &|name| scope.lookup(name))
         .map_err(|(line, message)| at.error(format!("{}:{line}: {message}", path.display())))
@@ -146,13 +154,24 @@ pub(crate) fn logging(at: &At<'_>) -> Result<LogSpec> {
     Ok(log)
 }
 
+/// A name of capabilities(7), without its prefix, or `ALL`.
+fn capability(item: &At<'_>) -> Result<String> {
+    let upper = item.text()?.to_ascii_uppercase();
+    let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    if name == "ALL" || CAPABILITIES.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let error = item.error(format!("unknown capability {:?}", item.text()?));
+    Err(error.hint(match nearest(name, CAPABILITIES) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "use a name from capabilities(7), such as NET_ADMIN, or ALL".into(),
+    }))
+}
+
 pub(crate) fn security(table: &Table<'_>, scope: &Scope<'_>) -> Result<Security> {
-    let capabilities = |key: &str| {
-        let normal = |name: &String| {
-            let upper = name.to_ascii_uppercase();
-            upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
-        };
-        Ok(table.read(key, At::strings)?.unwrap_or_default().iter().map(normal).collect::<Vec<_>>())
+    let capabilities = |key: &str| match table.get(key) {
+        Some(list) => list.items()?.iter().map(capability).collect::<Result<Vec<_>>>(),
+        None => Ok(Vec::new()),
     };
     let mut security = Security {
         privileged: table.flag("privileged")?,

@@ -14,7 +14,8 @@ pub(crate) fn read(table: &Table<'_>, scope: &mut Scope<'_>) -> Result<Vec<Mount
     let mut mounts: Vec<Mount> = Vec::new();
     let mut add = |at: &At<'_>, mount: Mount| {
         if !mount.target.starts_with('/') {
-            return Err(at.error(format!("the target {:?} must be an absolute path", mount.target)));
+            let error = at.error(format!("the target {:?} must be an absolute path", mount.target));
+            return Err(error.hint(format!("write /{}", mount.target)));
         }
         if mounts.iter().any(|known| known.target == mount.target) {
             return Err(at.error(format!("something is mounted on {} already", mount.target)));
@@ -64,8 +65,10 @@ fn short(item: &At<'_>, scope: &mut Scope<'_>) -> Result<Mount> {
             // SELinux labels and the hints for Docker's own virtual machine change nothing here.
             "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
             other => {
-                propagation = Propagation::parse(other)
-                    .ok_or_else(|| item.error(format!("unknown volume option {other:?}")))?;
+                propagation = Propagation::parse(other).ok_or_else(|| {
+                    let error = item.error(format!("unknown volume option {other:?}"));
+                    error.hint("use ro, rw, nocopy, z, Z, or a propagation such as rslave")
+                })?;
             }
         }
     }

@@ -46,6 +46,8 @@ impl Node {
 
 /// Parses one document; an empty file is `Null`.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Node> {
+    // Editors on Windows put a byte order mark first; it is no part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().count().max(1);
     let mut builder = Builder { file, lines, anchors: HashMap::new(), nodes: 0 };
     if text.len() > FILE_BYTES_MAX {
@@ -74,6 +76,24 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Node> {
     Ok(root.unwrap_or(Node { line: 1, value: Value::Null }))
 }
 
+/// What mostly is the matter where the parser says `info`.
+fn yaml_hint(info: &str) -> Option<&'static str> {
+    [
+        ("tab", "indent with spaces; YAML takes no tabs"),
+        ("anchor", "a plain text that begins with * or & needs quotes"),
+        ("flow mapping", "close the { with a }"),
+        ("flow sequence", "close the [ with a ]"),
+        (
+            "mapping values",
+            "a text with a colon and a blank in it needs quotes; else look at the indentation",
+        ),
+        ("block mapping", "keys of one mapping are indented alike"),
+        ("quoted scalar", "close the quotes"),
+    ]
+    .into_iter()
+    .find_map(|(part, hint)| info.contains(part).then_some(hint))
+}
+
 type Input<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
 
 struct Builder<'a> {
@@ -90,7 +110,12 @@ impl Builder<'_> {
             None => Ok(None),
             Some(Ok(event)) => Ok(Some(event)),
             Some(Err(error)) => {
-                Err(self.error(error.marker().line(), &format!("not valid YAML: {}", error.info())))
+                let text = format!("not valid YAML: {}", error.info());
+                let problem = self.error(error.marker().line(), &text);
+                Err(match yaml_hint(error.info()) {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                })
             }
         }
     }
@@ -156,7 +181,11 @@ impl Builder<'_> {
             if key == "<<" {
                 self.merge(&mut merged, node)?;
             } else if entries.iter().any(|entry| entry.key == key) {
-                return Err(self.error(line, &format!("the key {key:?} stands here twice")));
+                let first = entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.line);
+                let text = format!("the key {key:?} stands here twice");
+                return Err(self
+                    .error(line, &text)
+                    .hint(format!("the first is on line {first}; keep one of them")));
             } else {
                 entries.push(Entry { key, line, node });
             }

@@ -142,7 +142,8 @@ fn whiteouts_become_overlay_marks_and_come_back() {
     let other = TempDir::new().unwrap();
     let mut bytes = Vec::new();
     let root = naru_image::tree::open_root(dir.path()).unwrap();
-    let options = naru_image::pack::PackOptions { whiteouts: true, ..Default::default() };
+    let options =
+        naru_image::pack::PackOptions { whiteouts: true, ..naru_image::pack::PackOptions::default() };
     naru_image::pack::tar_tree(root.as_fd(), Path::new("."), &mut bytes, &options).unwrap();
     unpack_into(other.path(), &bytes, &UnpackOptions::layer()).unwrap();
     assert_eq!(tree_digest(dir.path()), tree_digest(other.path()));
@@ -376,7 +377,7 @@ fn a_restart_sweeps_what_a_crash_left() {
     let test = store();
     let image = make_image(&test, "app");
     let root = test.dir.path().join("store");
-    assert!(naru_image::Store::open(&root, Default::default()).is_err(), "opened twice");
+    assert!(naru_image::Store::open(&root, naru_image::StoreConfig::default()).is_err(), "opened twice");
     // A layer that no image came to use, a half-made one, and one that was never entered.
     let loose = test.dir.path().join("loose");
     fs::create_dir(&loose).unwrap();
@@ -388,7 +389,7 @@ fn a_restart_sweeps_what_a_crash_left() {
     fs::create_dir_all(root.join("layers").join("0".repeat(64)).join("fs")).unwrap();
     let dir = test.dir;
     drop(test.store);
-    let store = naru_image::Store::open(&root, Default::default()).unwrap();
+    let store = naru_image::Store::open(&root, naru_image::StoreConfig::default()).unwrap();
     store.wait_for_sweep();
     let found = store.get("app").unwrap();
     assert_eq!(found.id, image.id);

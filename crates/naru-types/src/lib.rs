@@ -16,6 +16,7 @@
 //! # How it is tested
 //! Tables of input and expectation beside each parser.
 
+pub mod capability;
 pub mod change;
 pub mod digest;
 pub mod dockerignore;

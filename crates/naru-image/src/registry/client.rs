@@ -4,7 +4,7 @@
 use super::agents::Agents;
 use super::answer::{ERROR_BYTES_MAX, error_of, read_limited};
 use super::auth::{self, Challenge, Credentials, TokenAnswer};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, host_of};
 use crate::error::{ImageError, Result};
 use crate::store::locked;
 use naru_types::ImageRef;
@@ -305,8 +305,12 @@ fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> ImageErro
         ureq::Error::Io(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
             format!("dial tcp {address}: connect: connection refused")
         }
+        // The resolver's errors have no kind of their own (getaddrinfo(3)).
+        ureq::Error::Io(source) if source.to_string().contains("failed to lookup address") => {
+            format!("dial tcp: lookup {}: no such host", host_of(address))
+        }
         ureq::Error::ConnectionFailed => format!("dial tcp {address}: connect: connection failed"),
-        ureq::Error::HostNotFound => format!("dial tcp: lookup {address}: no such host"),
+        ureq::Error::HostNotFound => format!("dial tcp: lookup {}: no such host", host_of(address)),
         other => other.to_string(),
     };
     ImageError::Transport { method: title(method), url: url.to_owned(), detail }

@@ -54,7 +54,7 @@ fn is_insecure(address: &str, config: &StoreConfig) -> bool {
 }
 
 /// Without the port; brackets of an IPv6 address removed.
-fn host_of(address: &str) -> &str {
+pub fn host_of(address: &str) -> &str {
     if let Some((inner, _)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return inner;
     }
