@@ -12,6 +12,9 @@ use std::os::unix::fs::FileExt;
 /// Bytes of one step backwards.
 const BLOCK_BYTES: u64 = 256 * 1024;
 
+/// Most bytes held at once while a block stays undecided: a container can forge headers all through its log.
+const UNDECIDED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// Cursors over the end of `files` that holds the last `lines` lines which match.
 pub(super) fn last_lines(
     files: Vec<LogFile>,
@@ -66,11 +69,14 @@ fn start_in(file: &LogFile, count: &mut Count, query: &LogQuery) -> Result<Optio
         let mut block = vec![0; (end - start) as usize];
         let read = read_up_to(&file.file, &mut block, start).map_err(failed)?;
         block.truncate(read);
-        let first = if start == 0 { Some(0) } else { boundary_in(&block) };
-        let Some(first) = first else {
-            // Undecided (somebody plays with forged headers, or the tail is torn): look at more, in the end at all.
-            size = size.saturating_mul(2);
-            continue;
+        let first = match if start == 0 { Some(0) } else { boundary_in(&block) } {
+            Some(first) => first,
+            // Undecided: somebody plays with forged headers, or the tail is torn. Look at more.
+            None if size < UNDECIDED_BYTES_MAX => {
+                size = size.saturating_mul(2);
+                continue;
+            }
+            None => (walk_to(&file.file, start).map_err(failed)? - start) as usize,
         };
         let records = records_from(&block, first);
         for (at, header) in records.iter().rev() {
@@ -85,10 +91,31 @@ fn start_in(file: &LogFile, count: &mut Count, query: &LogQuery) -> Result<Optio
     Ok(None)
 }
 
+/// The first record at or after `target`, counted from the file's start, where one begins for certain: slow, but in
+/// little memory.
+fn walk_to(file: &std::fs::File, target: u64) -> io::Result<u64> {
+    let mut block = vec![0; BLOCK_BYTES as usize];
+    let (mut at, mut block_at, mut filled) = (0, 0, 0);
+    while at < target {
+        let mut header = block[..filled].get((at - block_at) as usize..).and_then(<[u8]>::first_chunk);
+        if header.is_none() {
+            block_at = at;
+            filled = read_up_to(file, &mut block, at)?;
+            header = block[..filled].first_chunk();
+        }
+        match header.and_then(|bytes| Header::decode(*bytes)) {
+            Some(header) => at += HEADER_LEN as u64 + u64::from(header.len),
+            // Cut or damaged before the target: the block has nothing that can be trusted.
+            None => return Ok(target),
+        }
+    }
+    Ok(at)
+}
+
 fn records_from(block: &[u8], first: usize) -> Vec<(usize, Header)> {
     let mut records = Vec::new();
     let mut at = first;
-    while let Step::Record(len) = step(&block[at..]) {
+    while let Step::Record(len) = step(block.get(at..).unwrap_or_default()) {
         if let Some(header) = block[at..].first_chunk().and_then(|bytes| Header::decode(*bytes)) {
             records.push((at, header));
         }

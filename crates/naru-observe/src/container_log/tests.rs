@@ -55,6 +55,30 @@ fn filters_and_tail() {
     }
 }
 
+/// Forged headers that form a chain of their own beside the true one: no block out of the middle can tell them apart.
+#[test]
+fn tail_of_a_forged_log() {
+    const PAYLOAD_LEN: usize = 8 * 1024;
+    const RECORDS: usize = 1300;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let forged =
+        Header { len: PAYLOAD_LEN as u32, stream: Stream::Stdout, partial: false, at: Timestamp(1) }.encode();
+    let mut bytes = Vec::new();
+    for number in 0..RECORDS {
+        let text = format!("{number:0>width$}\n", width = PAYLOAD_LEN - forged.len() - 1);
+        let header =
+            Header { len: PAYLOAD_LEN as u32, stream: Stream::Stdout, partial: false, at: Timestamp(2) };
+        bytes.extend([&header.encode()[..], &forged[..], text.as_bytes()].concat());
+    }
+    append(&log, &bytes);
+    let query = LogQuery { tail: Some(3), ..LogQuery::default() };
+    let records: Vec<_> = LogReader::open(&log, query).unwrap().map(Result::unwrap).collect();
+    assert_eq!(records.len(), 3);
+    assert!(records.iter().all(|record| record.at == Timestamp(2) && record.payload.len() == PAYLOAD_LEN));
+    assert!(records[2].payload.ends_with(b"1299\n"));
+}
+
 #[test]
 fn tail_of_a_large_file() {
     let dir = tempfile::tempdir().unwrap();
