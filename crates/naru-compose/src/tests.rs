@@ -39,7 +39,7 @@ fn project(text: &str) -> Project {
 
 /// The service `s` of a file with these lines in it.
 fn service(lines: &str) -> Service {
-    let body: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let body = lines.lines().map(|line| format!("    {line}\n")).collect::<Vec<_>>().concat();
     let text = format!("services:\n  s:\n    image: i\n{body}volumes:\n  data:\nnetworks:\n  back:\n");
     project(&text).services.remove(0)
 }
@@ -246,6 +246,11 @@ fn profiles_names_and_hashes() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_a_key() {
+    assert_eq!(project("\u{feff}services:\n  a: {image: i}\n").services.len(), 1);
+}
+
+#[test]
 fn bad_services() {
     for (lines, message, hint) in [
         (
@@ -255,6 +260,11 @@ fn bad_services() {
         ),
         ("zzz: x", "compose.yaml:4: services.s.zzz: unknown key", "known here"),
         ("secrets: [a]", "compose.yaml:4: services.s.secrets: not supported", "env_file"),
+        (
+            "cap_add: [NET_ADMN]",
+            "compose.yaml:4: services.s.cap_add[0]: unknown capability",
+            "did you mean NET_ADMIN?",
+        ),
         ("tty: maybe", "compose.yaml:4: services.s.tty: must be true or false, not \"maybe\"", ""),
         ("tty: [a]", "compose.yaml:4: services.s.tty: must be a text", ""),
         ("ports: 80", "compose.yaml:4: services.s.ports: must be a list", ""),
@@ -373,7 +383,7 @@ fn bad_services() {
         ("container_name: \"-x\"", "compose.yaml:4: services.s.container_name: invalid container name", ""),
         ("environment: [\"=x\"]", "compose.yaml:4: services.s.environment[0]: the key is empty", ""),
     ] {
-        let body: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+        let body = lines.lines().map(|line| format!("    {line}\n")).collect::<Vec<_>>().concat();
         let text = format!("services:\n  s:\n    image: i\n{body}networks:\n  back:\n");
         let error = try_load(&text, &[]).err().unwrap_or_else(|| panic!("{lines}"));
         assert!(error.message().starts_with(message), "{lines}: {error}");

@@ -483,6 +483,28 @@ fn leases_and_pins_keep_layers() {
 }
 
 #[test]
+fn an_image_that_a_container_is_being_made_of_stays_until_that_is_decided() {
+    if !is_root() {
+        return;
+    }
+    let test = store();
+    let image = make_image(&test, "a:1");
+    let lease = test.store.lease();
+    lease.hold_image(&image).unwrap();
+    let nobody = |_: &naru_types::Digest| Vec::new();
+    let options = RemoveOptions { force: false, users: &nobody };
+    test.store.remove("a:1", &options).unwrap();
+    // Out of sight, but whole: the container that the lease is for can still start.
+    assert!(test.store.get("a:1").is_err() && test.store.list().unwrap().is_empty());
+    assert_eq!(test.store.get_by_id(&image.id).unwrap().layers(), image.layers());
+    assert_eq!(test.store.collect(&|_| false).unwrap(), 0);
+    drop(lease);
+    assert_eq!(test.store.collect(&|id| *id == image.id).unwrap(), 0, "a container has it now");
+    assert!(test.store.collect(&|_| false).unwrap() > 0);
+    test.assert_nothing_left();
+}
+
+#[test]
 fn the_kernel_reads_the_marks() {
     if !is_root() {
         return;

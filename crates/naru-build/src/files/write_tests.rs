@@ -32,7 +32,9 @@ fn copy_all(from: &Path, view: &Path, upper: &Path) -> Result<(), crate::error::
 fn dirs() -> (tempfile::TempDir, [PathBuf; 3]) {
     let dir = tempfile::tempdir().unwrap();
     let paths = ["from", "view", "upper"].map(|name| dir.path().join(name));
-    paths.iter().for_each(|path| std::fs::create_dir(path).unwrap());
+    for path in &paths {
+        std::fs::create_dir(path).unwrap();
+    }
     (dir, paths)
 }
 

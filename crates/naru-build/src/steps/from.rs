@@ -91,7 +91,9 @@ fn pull(run: &mut Execution<'_>, at: &Position, name: &str) -> Result<Image> {
     };
     let pulled = run.store.pull(&reference, &options);
     run.check_cancel()?;
-    Ok(pulled.map_err(wrap)?.image)
+    let named =
+        |error: naru_types::Error| error.context(format_args!("cannot pull {}", reference.familiar()));
+    Ok(pulled.map_err(|error| wrap(named(error)))?.image)
 }
 
 /// A digest names one image for ever; asking the registry again would be in vain.

@@ -86,9 +86,9 @@ impl World {
             let path = dir.join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             if name.ends_with('/') {
-                std::fs::create_dir_all(&path).unwrap()
+                std::fs::create_dir_all(&path).unwrap();
             } else {
-                std::fs::write(&path, content).unwrap()
+                std::fs::write(&path, content).unwrap();
             }
         }
         dir

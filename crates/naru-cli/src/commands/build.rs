@@ -114,13 +114,12 @@ fn pack(order: &BuildOrder) -> Result<(Box<dyn std::io::Read + Send>, String)> {
     };
     let ignore = read_ignore(&context, &dockerfile)?;
     let mut writer = Writer::new(BufWriter::new(scratch_file()?));
-    let name = match dockerfile.strip_prefix(&context) {
-        Ok(inside) => inside.display().to_string(),
-        Err(_) => {
-            let name = format!(".dockerfile.{}", std::process::id());
-            writer.append(&dockerfile, Path::new(&name)).map_err(broken)?;
-            name
-        }
+    let name = if let Ok(inside) = dockerfile.strip_prefix(&context) {
+        inside.display().to_string()
+    } else {
+        let name = format!(".dockerfile.{}", std::process::id());
+        writer.append(&dockerfile, Path::new(&name)).map_err(broken)?;
+        name
     };
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
