@@ -84,6 +84,13 @@ impl Engine {
         })
     }
 
+    /// Returns when the session has ended; at once when it is unknown.
+    pub async fn exec_wait(&self, id: &str) {
+        if let Ok(exec) = self.find_exec(id) {
+            exec.ended().await;
+        }
+    }
+
     pub fn exec_inspect(&self, id: &str) -> Result<ExecView> {
         let exec = self.find_exec(id)?;
         let state = *exec.state.borrow();

@@ -38,7 +38,7 @@ pub async fn attach(context: Arc<ApiContext>, mut request: Request) -> Result<Re
         false => None,
     };
     let detach_keys = if tty && options.stdin { keys } else { Vec::new() };
-    Ok(hijack::answer(request, Session { container, preface, detach_keys, tty }))
+    Ok(hijack::answer(request, Session { container, preface, detach_keys, tty, settled: hijack::at_once() }))
 }
 
 /// For `stream=0`: only the logs, then the end.

@@ -55,7 +55,9 @@ pub async fn start(context: Arc<ApiContext>, mut request: Request) -> Result<Res
         true => hijack::parse_detach_keys(&view.spec.detach_keys)?,
         false => Vec::new(),
     };
-    Ok(hijack::answer(request, Session { container, preface: None, detach_keys, tty }))
+    let (engine, id) = (Arc::clone(&context.engine), view.id.to_string());
+    let settled = Box::pin(async move { engine.exec_wait(&id).await });
+    Ok(hijack::answer(request, Session { container, preface: None, detach_keys, tty, settled }))
 }
 
 pub async fn resize(context: Arc<ApiContext>, request: Request) -> Result<Response> {

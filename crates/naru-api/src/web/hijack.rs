@@ -26,6 +26,8 @@ use tokio::sync::mpsc::Sender;
 const COPY_BYTES: usize = 32 * 1024;
 /// How often a silent connection is looked at for a client that has vanished.
 const VANISHED_CHECK: Duration = Duration::from_secs(2);
+/// A process may close its output and go on: then its client isn't kept longer than this.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 pub const RAW: &str = "application/vnd.docker.raw-stream";
 pub const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
@@ -39,6 +41,16 @@ pub struct Session {
     /// Bytes that detach the client; empty: none.
     pub detach_keys: Vec<u8>,
     pub tty: bool,
+    /// Awaited, for a bounded time, between the end of the output and the end of the connection: a client asks for the
+    /// exit code as soon as its stream ends, and shall find it.
+    pub settled: Settled,
+}
+
+pub type Settled = std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
+
+/// Nothing to wait for.
+pub fn at_once() -> Settled {
+    Box::pin(std::future::ready(()))
 }
 
 /// A container's side that says one thing and ends.
@@ -104,12 +116,16 @@ async fn run_upgraded(upgrade: OnUpgrade, session: Session) {
     tokio::pin!(detached);
     let mut buffer = vec![0; COPY_BYTES];
     loop {
-        let count = tokio::select! {
+        let read = tokio::select! {
             read = from_container.read(&mut buffer) => read.unwrap_or(0),
-            () = &mut detached => 0,
-            () = vanished(&to_client) => 0,
+            () = &mut detached => break,
+            () = vanished(&to_client) => break,
         };
-        if count == 0 || to_client.write_all(&buffer[..count]).await.is_err() {
+        if read == 0 {
+            let _ = tokio::time::timeout(SETTLE_MAX, session.settled).await;
+            break;
+        }
+        if to_client.write_all(&buffer[..read]).await.is_err() {
             break;
         }
     }
@@ -194,11 +210,15 @@ async fn run_plain(input: Option<Incoming>, sender: Sender<io::Result<Bytes>>, s
     });
     let mut buffer = vec![0; COPY_BYTES];
     loop {
-        let count = tokio::select! {
+        let read = tokio::select! {
             read = from_container.read(&mut buffer) => read.unwrap_or(0),
-            () = sender.closed() => 0,
+            () = sender.closed() => break,
         };
-        if count == 0 || sender.send(Ok(Bytes::copy_from_slice(&buffer[..count]))).await.is_err() {
+        if read == 0 {
+            let _ = tokio::time::timeout(SETTLE_MAX, session.settled).await;
+            break;
+        }
+        if sender.send(Ok(Bytes::copy_from_slice(&buffer[..read]))).await.is_err() {
             break;
         }
     }
