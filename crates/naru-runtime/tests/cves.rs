@@ -10,6 +10,7 @@ use naru_kernel::pidfd::{self, ExitStatus};
 use naru_kernel::{Errno, keyring};
 use naru_runtime::oci::{self, Mount};
 use naru_runtime::request::{NetNs, SpawnRequest, Stdio};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -87,7 +88,6 @@ fn no_descriptor_of_the_host_is_inside() {
     if skip() {
         return;
     }
-    use std::os::fd::AsRawFd;
     let leak = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
     let (root, group) = (Root::new(), Group::new());
     // A shell's own glob shows its descriptors without one more for a child.
