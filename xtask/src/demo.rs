@@ -63,7 +63,8 @@ pub fn run_demo() -> Result<()> {
     story.step("Crash the app");
     let old_pid = site.web_pid()?;
     site.crash()?;
-    let alert = receiver.wait_for(|alert| alert.to_string().contains("web") && alert.to_string().contains("70"))?;
+    let alert =
+        receiver.wait_for(|alert| alert.to_string().contains("web") && alert.to_string().contains("70"))?;
     story.say("the alert that reached the webhook:");
     story.show(&receiver::tell(&alert));
     site.wait_for_new_pid(&old_pid)?;
@@ -115,7 +116,9 @@ fn publish(site: &Site, registry: &str, image: &images::BaseImage, archive: &std
 
 fn visits(page: &str) -> Result<u64> {
     let count = page.split("class=\"visits\">").nth(1).and_then(|rest| rest.split('<').next());
-    count.and_then(|text| text.trim().parse().ok()).ok_or_else(|| format!("no visit count in the page:\n{page}").into())
+    count
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| format!("no visit count in the page:\n{page}").into())
 }
 
 /// Numbered steps, and what they print, indented.

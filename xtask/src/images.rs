@@ -33,7 +33,13 @@ pub const BASE_IMAGES: [BaseImage; 3] = [
     },
     BaseImage {
         name: "redis:7",
-        changes: &[PATH_ENV, "EXPOSE 6379", "VOLUME /data", "WORKDIR /data", r#"CMD ["redis-server", "--protected-mode", "no", "--dir", "/data"]"#],
+        changes: &[
+            PATH_ENV,
+            "EXPOSE 6379",
+            "VOLUME /data",
+            "WORKDIR /data",
+            r#"CMD ["redis-server", "--protected-mode", "no", "--dir", "/data"]"#,
+        ],
         recipe: Recipe::Debian(&["redis-server"]),
     },
 ];
@@ -84,14 +90,23 @@ fn busybox(tar: &Path) -> Result<()> {
         std::fs::create_dir_all(root.join(dir))?;
     }
     std::fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-    for applet in read(Command::new("/bin/busybox").arg("--list"))?.lines().filter(|name| *name != "busybox") {
+    for applet in read(Command::new("/bin/busybox").arg("--list"))?.lines().filter(|name| *name != "busybox")
+    {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
     }
-    std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n")?;
+    std::fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
+    )?;
     std::fs::write(root.join("etc/group"), "root:x:0:\ndaemon:x:1:\nstaff:x:50:\nnogroup:x:65534:\n")?;
     std::fs::write(root.join("etc/os-release"), "NAME=\"busybox (Debian)\"\nID=busybox\n")?;
     run(Command::new("chmod").arg("1777").arg(root.join("tmp")))?;
-    run(Command::new("tar").args(["--sort=name", "--numeric-owner", "-C"]).arg(&root).arg("-cf").arg(tar).arg("."))?;
+    run(Command::new("tar")
+        .args(["--sort=name", "--numeric-owner", "-C"])
+        .arg(&root)
+        .arg("-cf")
+        .arg(tar)
+        .arg("."))?;
     std::fs::remove_dir_all(&root)?;
     Ok(())
 }
@@ -107,7 +122,10 @@ fn debian(tar: &Path, packages: &[&str]) -> Result<()> {
         .arg("--dpkgopt=path-exclude=/usr/share/man/*")
         .arg("--dpkgopt=path-exclude=/usr/share/locale/*")
         .arg(format!("--include={}", packages.join(",")))
-        .args(["--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*", "--customize-hook=rm -f \"$1\"/etc/resolv.conf \"$1\"/etc/hostname"])
+        .args([
+            "--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*",
+            "--customize-hook=rm -f \"$1\"/etc/resolv.conf \"$1\"/etc/hostname",
+        ])
         .arg(SUITE)
         .arg(tar)
         .arg("-")

@@ -85,7 +85,9 @@ impl Graph {
             };
             for to in targets {
                 if let Some(theirs) = layer(to).filter(|theirs| *theirs >= own) {
-                    found.push(format!("{from} (layer {own}) depends on {to} (layer {theirs}): only lower layers"));
+                    found.push(format!(
+                        "{from} (layer {own}) depends on {to} (layer {theirs}): only lower layers"
+                    ));
                 }
             }
         }
@@ -140,7 +142,10 @@ mod tests {
                 .map(|(from, to)| (from.to_owned(), to.into_iter().map(str::to_owned).collect()))
                 .collect(),
         );
-        assert_eq!(graph.layer_violations(), ["naru-net (layer 2) depends on naru-image (layer 2): only lower layers"]);
+        assert_eq!(
+            graph.layer_violations(),
+            ["naru-net (layer 2) depends on naru-image (layer 2): only lower layers"]
+        );
         assert_eq!(graph.reach_violations(), ["naru-cli → helper → tokio: the CLI starts in a millisecond"]);
     }
 }

@@ -15,7 +15,11 @@ pub fn run() -> Result<()> {
     let mut skips = BTreeSet::new();
     let mut totals = Totals::default();
     // Unit and integration tests may run side by side; each stays in namespaces of its own.
-    cargo(&["test", "--workspace", "--exclude", "naru", "--no-fail-fast", "--", "--show-output"], &mut skips, &mut totals)?;
+    cargo(
+        &["test", "--workspace", "--exclude", "naru", "--no-fail-fast", "--", "--show-output"],
+        &mut skips,
+        &mut totals,
+    )?;
     cargo(&["test", "-p", "naru", "--no-fail-fast"], &mut skips, &mut totals)?;
     println!("{} passed, {} failed", totals.passed, totals.failed);
     judge(&skips)?;
@@ -31,7 +35,12 @@ struct Totals {
 /// Runs cargo and reads along: `SKIP: …` lines and `test result: …` lines.
 fn cargo(args: &[&str], skips: &mut BTreeSet<String>, totals: &mut Totals) -> Result<()> {
     println!("cargo {}", args.join(" "));
-    let mut child = Command::new(env!("CARGO")).args(args).current_dir(repository()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(env!("CARGO"))
+        .args(args)
+        .current_dir(repository())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let stdout = child.stdout.take().ok_or("no output")?;
     let mut said_result = false;
     for line in BufReader::new(stdout).split(b'\n') {
@@ -55,14 +64,20 @@ fn cargo(args: &[&str], skips: &mut BTreeSet<String>, totals: &mut Totals) -> Re
 }
 
 fn number_before(text: &str, word: &str) -> u64 {
-    text.split(word).next().and_then(|before| before.rsplit([' ', '.']).next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+    text.split(word)
+        .next()
+        .and_then(|before| before.rsplit([' ', '.']).next())
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0)
 }
 
 /// A skip that nobody agreed to is a failure: a test that can't fail proves nothing.
 fn judge(skips: &BTreeSet<String>) -> Result<()> {
     let allowed = std::fs::read_to_string(repository().join(ALLOWED_SKIPS))?;
-    let allowed: Vec<&str> = allowed.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let unknown: Vec<&String> = skips.iter().filter(|skip| !allowed.iter().any(|known| skip.starts_with(known))).collect();
+    let allowed: Vec<&str> =
+        allowed.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let unknown: Vec<&String> =
+        skips.iter().filter(|skip| !allowed.iter().any(|known| skip.starts_with(known))).collect();
     println!("{} skips, all of them allowed: {}", skips.len(), unknown.is_empty());
     if unknown.is_empty() {
         return Ok(());

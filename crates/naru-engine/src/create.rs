@@ -67,6 +67,9 @@ impl<'a> Making<'a> {
     fn finish(mut self, mut spec: ContainerSpec) -> Result<Created> {
         let engine = self.engine;
         let image = engine.store.get(&spec.image).map_err(|error| no_such_image(&spec.image, error))?;
+        // Until the row names the image, nothing but this keeps an `rmi` from taking its layers.
+        let lease = engine.store.lease();
+        lease.hold_image(&image).map_err(|error| no_such_image(&spec.image, error))?;
         merge::merge(&mut spec, &image.config.config, ids::random_hex)?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let warnings = validate::spec(&spec, cpus)?;

@@ -28,7 +28,8 @@ pub fn apply(config: &mut RunConfig, line: &str) -> Result<()> {
             }
         }
         "VOLUME" => {
-            let list = json_list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
+            let list =
+                json_list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
             config.volumes.extend(list.into_iter().map(|path| (path, Empty {})));
         }
         "ENV" => {

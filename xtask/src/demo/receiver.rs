@@ -86,7 +86,10 @@ fn answer(stream: &TcpStream, shared: &(Mutex<Inbox>, Condvar)) -> Result<()> {
     } else {
         inbox.refused_once = true;
         let body = r#"{"message":"You are being rate limited.","retry_after":0.3,"global":false}"#;
-        format!("HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
     };
     (&mut &*stream).write_all(text.as_bytes())?;
     Ok(())

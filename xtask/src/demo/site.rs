@@ -29,7 +29,8 @@ impl Site {
     }
 
     pub fn configure(&self, registry: &str, webhook: &str) -> Result<()> {
-        let config = json!({ "registry-mirrors": [format!("http://{registry}")], "discord-webhook": webhook });
+        let config =
+            json!({ "registry-mirrors": [format!("http://{registry}")], "discord-webhook": webhook });
         std::fs::write(self.dir.join("daemon.json"), config.to_string())?;
         Ok(())
     }
@@ -37,7 +38,15 @@ impl Site {
     pub fn start_daemon(&self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.dir.join("daemon.log"))?;
         let child = Command::new(&self.binary)
-            .args(["daemon", "--cgroup-parent", "naru-demo", "--bridge", "narudemo0", "--nft-table", "naru-demo"])
+            .args([
+                "daemon",
+                "--cgroup-parent",
+                "naru-demo",
+                "--bridge",
+                "narudemo0",
+                "--nft-table",
+                "naru-demo",
+            ])
             .args(["--proxy-http", HTTP, "--proxy-https", HTTPS])
             .arg("--config")
             .arg(self.dir.join("daemon.json"))
@@ -78,8 +87,13 @@ impl Site {
         let mut command = self.client();
         command.args(args).current_dir(repository().join("examples/hello"));
         let output = output(&mut command)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        if output.status.success() { Ok(said) } else { Err(format!("naru {}: {}\n{said}", args.join(" "), output.status).into()) }
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(format!("naru {}: {}\n{said}", args.join(" "), output.status).into())
+        }
     }
 
     /// The page, over HTTPS; curl fails when the certificate doesn't fit the CA or the status is an error.
@@ -132,7 +146,11 @@ impl Site {
         let deadline = Instant::now() + SOON;
         while !condition()? {
             if Instant::now() > deadline {
-                return Err(format!("waited in vain for {what}; see {}", self.dir.join("daemon.log").display()).into());
+                return Err(format!(
+                    "waited in vain for {what}; see {}",
+                    self.dir.join("daemon.log").display()
+                )
+                .into());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -142,7 +160,11 @@ impl Site {
 
 /// Where cargo puts the binary: the target directory has one directory per target triple.
 fn binary() -> Result<PathBuf> {
-    let metadata = read(Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--no-deps", "--offline"]).current_dir(repository()))?;
+    let metadata = read(
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+            .current_dir(repository()),
+    )?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let target = metadata["target_directory"].as_str().ok_or("cargo metadata: no target directory")?;
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);

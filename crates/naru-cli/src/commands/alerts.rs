@@ -38,8 +38,8 @@ fn read_secret() -> naru_types::Result<String> {
 
 pub fn routes(api: &Api) -> Outcome {
     let answer = api.get("/naru/v1/routes")?;
-    let list = answer.get("routes").unwrap_or(&answer);
-    let rows: Vec<Vec<String>> = list
+    let https = answer["https"].as_str().unwrap_or_default();
+    let rows: Vec<Vec<String>> = answer["routes"]
         .as_array()
         .into_iter()
         .flatten()
@@ -47,15 +47,27 @@ pub fn routes(api: &Api) -> Outcome {
             let backends: Vec<&str> =
                 route["backends"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let text = |key: &str| route[key].as_str().unwrap_or_default().to_owned();
-            vec![
-                format!("https://{}{}", text("host"), text("path_prefix")),
-                text("service"),
-                backends.join(", "),
-            ]
+            vec![url(&text("host"), &text("path_prefix"), https), text("service"), backends.join(", ")]
         })
         .collect();
     output::raw(table::render(&["ROUTE", "SERVICE", "BACKENDS"], &rows).as_bytes());
-    Ok(0)
+    for problem in answer["problems"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::talk(format_args!("warning: {problem}"));
+    }
+    match answer["proxy_error"].as_str() {
+        Some(error) if !error.is_empty() => {
+            Err(Error::unavailable(format!("the routes are not served: {error}")).into())
+        }
+        _ => Ok(0),
+    }
+}
+
+/// What a browser is told: the port only where it isn't HTTPS's own.
+pub fn url(host: &str, path: &str, https: &str) -> String {
+    match https.rsplit_once(':') {
+        Some((_, port)) if port != "443" => format!("https://{host}:{port}{path}"),
+        _ => format!("https://{host}{path}"),
+    }
 }
 
 pub fn deploys(api: &Api) -> Outcome {

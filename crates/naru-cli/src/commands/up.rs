@@ -32,7 +32,7 @@ pub fn up(api: &Api, flags: &UpFlags) -> Outcome {
     // What the deploy itself failed with says more than a record that could not be written.
     outcome?;
     recorded?;
-    announce(&services);
+    announce(api, &services)?;
     Ok(0)
 }
 
@@ -69,10 +69,16 @@ fn selected<'a>(project: &'a Project, names: &[String]) -> Result<Vec<&'a Servic
         .collect())
 }
 
-fn announce(services: &[&Service]) {
+fn announce(api: &Api, services: &[&Service]) -> Result<()> {
+    let https = api.get("/naru/v1/routes")?["https"].as_str().unwrap_or_default().to_owned();
     for (service, route) in services.iter().filter_map(|service| Some((service, service.route.as_ref()?))) {
-        output::line(format_args!("{}: https://{}{}", service.name, route.host, route.path));
+        output::line(format_args!(
+            "{}: {}",
+            service.name,
+            super::alerts::url(&route.host, &route.path, &https)
+        ));
     }
+    Ok(())
 }
 
 pub fn down(api: &Api, flags: &DownFlags) -> Outcome {

@@ -13,6 +13,8 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 const POLL_MS: u64 = 50;
+/// From the health of a container to its route at the proxy, which may have to be started.
+const ROUTE_WAIT: Duration = Duration::from_secs(15);
 
 pub fn services(api: &Api, project: &Project, services: &[&Service], timeout_secs: u64) -> Result<()> {
     let timeout = Duration::from_secs(timeout_secs);
@@ -32,7 +34,37 @@ pub fn services(api: &Api, project: &Project, services: &[&Service], timeout_sec
         wait(api, &service.container_name, Condition::Healthy, timeout)
             .map_err(|error| error.context(format_args!("service {}", service.name)))?;
     }
+    for service in services {
+        if let Some(route) = &service.route {
+            wait_for_route(api, &route.host)?;
+        }
+    }
     warn_of_orphans(api, project)
+}
+
+/// The proxy learns of a healthy container a moment later; a proxy that can't serve (its port is taken) fails the deploy.
+fn wait_for_route(api: &Api, host: &str) -> Result<()> {
+    let deadline = Instant::now() + ROUTE_WAIT;
+    loop {
+        let answer = api.get("/naru/v1/routes")?;
+        let served = answer["routes"].as_array().into_iter().flatten().any(|route| {
+            route["host"].as_str() == Some(host)
+                && route["backends"].as_array().is_some_and(|list| !list.is_empty())
+        });
+        if served && answer["proxy"].as_str() == Some("serving") {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let why = answer["proxy_error"]
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .unwrap_or("the proxy has no backend for it");
+            return Err(
+                Error::unavailable(format!("the route {host} is not served: {why}")).with_hint("naru routes")
+            );
+        }
+        std::thread::sleep(Duration::from_millis(POLL_MS));
+    }
 }
 
 fn converge(api: &Api, project: &Project, service: &Service) -> Result<()> {

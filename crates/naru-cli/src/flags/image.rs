@@ -1,0 +1,124 @@
+//! What the verbs of images take.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub struct ImagesFlags {
+    /// Untagged images too
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    /// Don't cut ids
+    #[arg(long = "no-trunc")]
+    pub no_trunc: bool,
+    /// Filter, such as dangling=true
+    #[arg(short, long)]
+    pub filter: Vec<String>,
+    /// `json`, or a template
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Only this repository
+    pub repository: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PullFlags {
+    /// Print the image's name only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Platform, such as linux/amd64
+    #[arg(long)]
+    pub platform: Option<String>,
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PushFlags {
+    /// Print the image's name only
+    #[arg(short, long)]
+    pub quiet: bool,
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RmiFlags {
+    /// Remove although containers use it
+    #[arg(short, long)]
+    pub force: bool,
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildFlags {
+    /// Name and tag of the result
+    #[arg(short, long)]
+    pub tag: Vec<String>,
+    /// Dockerfile, default PATH/Dockerfile
+    #[arg(short, long)]
+    pub file: Option<String>,
+    /// Set a build argument
+    #[arg(long = "build-arg")]
+    pub build_arg: Vec<String>,
+    /// Build this stage
+    #[arg(long)]
+    pub target: Option<String>,
+    /// Set a label on the image
+    #[arg(long)]
+    pub label: Vec<String>,
+    /// Don't use the cache
+    #[arg(long = "no-cache")]
+    pub no_cache: bool,
+    /// Always ask the registry for a newer base image
+    #[arg(long)]
+    pub pull: bool,
+    /// Print the image's id only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's id to a file
+    #[arg(long)]
+    pub iidfile: Option<String>,
+    /// Network of RUN: default or none or host
+    #[arg(long)]
+    pub network: Option<String>,
+    /// Directory of the context
+    pub path: String,
+}
+
+#[derive(Debug, Args)]
+pub struct SaveFlags {
+    /// Write to a file
+    #[arg(short, long)]
+    pub output: Option<String>,
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadFlags {
+    /// Read from a file
+    #[arg(short, long)]
+    pub input: Option<String>,
+    /// Print less
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportFlags {
+    /// Dockerfile instruction for the image's configuration
+    #[arg(short, long)]
+    pub change: Vec<String>,
+    /// Message for the history
+    #[arg(short, long)]
+    pub message: Option<String>,
+    /// A tar file, or - for standard input
+    pub source: String,
+    /// Name of the image
+    pub reference: Option<String>,
+}
