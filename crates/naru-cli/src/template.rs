@@ -161,8 +161,12 @@ fn pipeline(action: &str) -> Result<Vec<Vec<String>>> {
             }
         }
     }
-    if stages.iter().any(Vec::is_empty) {
-        return Err(invalid("empty action"));
+    for stage in &stages {
+        match stage.first() {
+            None => return Err(invalid("empty action")),
+            Some(head) if is_operand(head) || FUNCTIONS.contains(&head.as_str()) => {}
+            Some(head) => return Err(invalid(&format!("function {head:?} not defined"))),
+        }
     }
     Ok(stages)
 }
@@ -207,7 +211,7 @@ fn call(words: &[String], piped: Option<Value>, value: &Value) -> Result<Value> 
     let Some((head, rest)) = words.split_first() else {
         return Err(invalid("empty action"));
     };
-    if head.starts_with(['.', '"']) || head.parse::<f64>().is_ok() {
+    if is_operand(head) {
         return if rest.is_empty() {
             operand(head, value)
         } else {
@@ -239,6 +243,12 @@ fn operand(word: &str, value: &Value) -> Result<Value> {
     }
     Ok(current.clone())
 }
+
+fn is_operand(word: &str) -> bool {
+    word.starts_with(['.', '"']) || word.parse::<f64>().is_ok()
+}
+
+const FUNCTIONS: [&str; 9] = ["json", "upper", "lower", "title", "println", "len", "join", "split", "index"];
 
 fn function(name: &str, arguments: &[Value]) -> Result<Value> {
     let text = |index: usize| arguments.get(index).map(show).unwrap_or_default();

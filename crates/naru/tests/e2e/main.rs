@@ -9,6 +9,7 @@ mod host;
 mod lab;
 mod limits;
 mod networks;
+mod own_cli;
 mod project;
 mod storm;
 mod verbs;
@@ -25,6 +26,7 @@ fn tests() -> Vec<Test> {
     [
         verbs::TESTS,
         limits::TESTS,
+        own_cli::TESTS,
         networks::TESTS,
         build::TESTS,
         bad_input::TESTS,
