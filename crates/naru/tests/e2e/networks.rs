@@ -33,10 +33,10 @@ fn names(lab: &Lab) {
         let get = || lab.docker(&["run", "--rm", "--network", "river", "busybox", "sh", "-c", &fetch]);
         wait_for("the web server", || get().stdout == "afloat\n");
     }
-    let out = lab.docker(&["run", "--rm", "busybox", "sh", "-c", "timeout 2 wget -qO- http://web/"]);
+    let out = lab.docker(&["run", "--rm", "busybox", "sh", "-c", "timeout 2 wget -qO- http://web/; exit $?"]);
     assert_ne!(out.code, 0, "a name of another network resolved: {out:?}");
     let address = lab.ok(&["inspect", "-f", "{{.NetworkSettings.Networks.river.IPAddress}}", "web"]);
-    let reach = format!("timeout 2 wget -qO- http://{address}/");
+    let reach = format!("timeout 2 wget -qO- http://{address}/; exit $?");
     let out = lab.docker(&["run", "--rm", "busybox", "sh", "-c", &reach]);
     assert_ne!(out.code, 0, "networks aren't isolated: {out:?}");
     lab.docker(&["network", "rm", "river"]).expect(1, "removing a network in use");
@@ -48,7 +48,7 @@ fn published(lab: &Lab) {
     lab.ok(&["run", "-d", "--name", "web", "-p", "18080:80", "busybox", "sh", "-c", SERVE]);
     wait_for("the published port", || lab.sh("curl -sm 2 http://127.0.0.1:18080/").stdout == "afloat\n");
     let gateway = lab.ok(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]);
-    let hairpin = format!("timeout 3 wget -qO- http://{gateway}:18080/");
+    let hairpin = format!("timeout 3 wget -qO- http://{gateway}:18080/; exit $?");
     assert_eq!(
         lab.ok(&["run", "--rm", "busybox", "sh", "-c", &hairpin]),
         "afloat",
