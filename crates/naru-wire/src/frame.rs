@@ -76,6 +76,39 @@ impl<R: Read> FrameReader<R> {
     }
 }
 
+/// Takes a stream apart whose pieces come in any size, for readers that cannot block.
+#[derive(Debug, Default)]
+pub struct Demux {
+    head: Vec<u8>,
+    stream: Option<StreamKind>,
+    left: usize,
+}
+
+impl Demux {
+    /// Hands the payload in `bytes` on, piece by piece.
+    pub fn feed(&mut self, mut bytes: &[u8], mut payload: impl FnMut(StreamKind, &[u8])) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if let Some(stream) = self.stream {
+                let (piece, rest) = bytes.split_at(self.left.min(bytes.len()));
+                payload(stream, piece);
+                self.left -= piece.len();
+                self.stream = (self.left > 0).then_some(stream);
+                bytes = rest;
+                continue;
+            }
+            let (piece, rest) = bytes.split_at((HEADER_LEN - self.head.len()).min(bytes.len()));
+            self.head.extend_from_slice(piece);
+            bytes = rest;
+            if let Ok(head) = <[u8; HEADER_LEN]>::try_from(self.head.as_slice()) {
+                let (stream, len) = decode_header(head).ok_or_else(|| invalid("the stream is not framed"))?;
+                self.head.clear();
+                (self.stream, self.left) = ((len > 0).then_some(stream), len);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Fills `buffer`; false when there was nothing at all.
 fn read_full_or_end(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     let mut filled = 0;
@@ -108,6 +141,22 @@ mod tests {
         assert_eq!(reader.next_frame().unwrap(), Some((StreamKind::Stdout, &b"out\n"[..])));
         assert_eq!(reader.next_frame().unwrap(), Some((StreamKind::Stderr, &b""[..])));
         assert_eq!(reader.next_frame().unwrap(), None);
+    }
+
+    #[test]
+    fn pieces_come_apart_wherever_they_are_cut() {
+        let mut bytes = encode(StreamKind::Stdout, b"ab");
+        bytes.extend(encode(StreamKind::Stderr, b""));
+        bytes.extend(encode(StreamKind::Stderr, b"c"));
+        for cut in 0..bytes.len() {
+            let (mut demux, mut out) = (Demux::default(), Vec::new());
+            for half in [&bytes[..cut], &bytes[cut..]] {
+                demux.feed(half, |stream, part| out.extend(part.iter().map(|byte| (stream, *byte)))).unwrap();
+            }
+            let (one, two) = (StreamKind::Stdout, StreamKind::Stderr);
+            assert_eq!(out, [(one, b'a'), (one, b'b'), (two, b'c')], "{cut}");
+        }
+        assert!(Demux::default().feed(b"HTTP/1.1", |_, _| ()).is_err());
     }
 
     #[test]

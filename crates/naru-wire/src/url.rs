@@ -10,6 +10,9 @@ pub fn encode_path(text: &str) -> String {
     encode_except(text, "/:@")
 }
 
+/// RFC 3986 §2.1 wants capitals.
+const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+
 fn encode_except(text: &str, keep: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -18,7 +21,8 @@ fn encode_except(text: &str, keep: &str) -> String {
         if plain {
             encoded.push(char::from(byte));
         } else {
-            encoded += &format!("%{byte:02X}");
+            let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+            encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
     encoded

@@ -254,20 +254,21 @@ fn write_request(
     let mut head = format!("{} {} HTTP/1.1\r\nHost: naru\r\n", request.method, request.target);
     head.push_str(concat!("User-Agent: naru/", env!("CARGO_PKG_VERSION"), "\r\n"));
     for (name, value) in &request.headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     match upgrade {
-        Some(protocol) => head += &format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n"),
+        Some(protocol) => head.extend(["Connection: Upgrade\r\nUpgrade: ", protocol, "\r\n"]),
         None => head.push_str("Connection: close\r\n"),
     }
     match &request.body {
         Body::Empty if request.method == "GET" || request.method == "HEAD" => {}
         Body::Empty => head.push_str("Content-Length: 0\r\n"),
         Body::Json(bytes) => {
-            head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", bytes.len());
+            let len = bytes.len().to_string();
+            head.extend(["Content-Type: application/json\r\nContent-Length: ", &len, "\r\n"]);
         }
         Body::Stream { content_type, .. } => {
-            head += &format!("Content-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n");
+            head.extend(["Content-Type: ", content_type, "\r\nTransfer-Encoding: chunked\r\n"]);
         }
     }
     head.push_str("\r\n");
