@@ -19,7 +19,7 @@ pub fn parse_bytes(text: &str) -> Option<i64> {
         _ => return None,
     };
     let bytes = number * (1u64 << shift) as f64;
-    (bytes >= 0.0 && bytes < 9.2e18).then_some(bytes as i64)
+    (0.0..9.2e18).contains(&bytes).then_some(bytes as i64)
 }
 
 /// Parses a duration as Go's `time.ParseDuration` without a sign (`300ms`, `1m30s`, `1.5h`), or `0`. Returns nanoseconds.
