@@ -154,7 +154,7 @@ impl Actor {
 
     async fn perform(&mut self, effect: Effect) -> ControlFlow<(), Option<Event>> {
         match effect {
-            Effect::Launch => self.beside(|engine, container| crate::launch::launch(engine, container)),
+            Effect::Launch => self.beside(crate::launch::launch),
             Effect::Teardown => self.beside(|engine, container| {
                 crate::teardown::teardown(engine, container);
                 Event::TornDown
@@ -165,7 +165,7 @@ impl Actor {
                         Ok(()) => Event::Deleted,
                         Err(error) => Event::DeleteFailed(error.chain()),
                     }
-                })
+                });
             }
             Effect::Signal(signal) => self.signal(signal).await,
             Effect::Freeze(ask) => {

@@ -60,7 +60,7 @@ impl Engine {
             cell.facts.net_ports = made.ports;
         }
         let texts = Texts { own, gateway: gateway.or_else(|| self.bridge_gateway()), embedded };
-        self.write_files(container, &spec, &texts)?;
+        Self::write_files(container, &spec, &texts)?;
         let paths = &container.paths;
         Ok(NetworkSetup {
             netns,
@@ -109,7 +109,7 @@ impl Engine {
                 key.as_str() == name || self.find_network(key).is_ok_and(|other| other.id == row.id)
             });
             let endpoint = asked.map_or_else(EndpointSpec::default, |(_, endpoint)| endpoint.clone());
-            let mut request = self.endpoint_request(&row, container, &endpoint)?;
+            let mut request = crate::networks::endpoint_request(&row, container, &endpoint)?;
             if !found.is_empty() && endpoint.mac.is_none() {
                 // `--mac-address` is the primary interface's.
                 request.mac = None;
@@ -124,7 +124,7 @@ impl Engine {
         Some(self.find_network("bridge").ok()?.net?.gateway)
     }
 
-    fn write_files(&self, container: &Container, spec: &ContainerSpec, texts: &Texts) -> Result<()> {
+    fn write_files(container: &Container, spec: &ContainerSpec, texts: &Texts) -> Result<()> {
         let paths = &container.paths;
         let host_mode = spec.network.mode == NetworkMode::Host;
         let hostname = if spec.hostname.is_empty() {

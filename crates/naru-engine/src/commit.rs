@@ -6,7 +6,7 @@ use crate::machine::State;
 use crate::options::CommitOptions;
 use crate::view::{Change, ChangeKind};
 use naru_types::image::{Empty, History, ImageConfig, RunConfig};
-use naru_types::{Digest, Error, Result};
+use naru_types::{Digest, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ fn run_config(container: &Container, options: &CommitOptions) -> Result<RunConfi
         overlay(&mut config, given);
     }
     for line in &options.changes {
-        instruction(&mut config, line.trim())?;
+        naru_types::change::apply(&mut config, line.trim())?;
     }
     Ok(config)
 }
@@ -137,78 +137,6 @@ fn overlay(config: &mut RunConfig, given: RunConfig) {
     config.volumes.extend(given.volumes);
     config.stop_signal = given.stop_signal.or(config.stop_signal.take());
     config.healthcheck = given.healthcheck.or(config.healthcheck.take());
-}
-
-/// One Dockerfile instruction of those that `commit --change` allows.
-fn instruction(config: &mut RunConfig, line: &str) -> Result<()> {
-    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let rest = rest.trim();
-    if rest.is_empty() {
-        return Err(Error::invalid(format!(
-            "{} requires at least one argument: {line:?}",
-            word.to_uppercase()
-        )));
-    }
-    match word.to_ascii_uppercase().as_str() {
-        "CMD" => config.cmd = Some(command(rest)),
-        "ENTRYPOINT" => config.entrypoint = Some(command(rest)),
-        "USER" => rest.clone_into(&mut config.user),
-        "WORKDIR" => rest.clone_into(&mut config.working_dir),
-        "STOPSIGNAL" => config.stop_signal = Some(rest.to_owned()),
-        "EXPOSE" => {
-            for port in rest.split_whitespace() {
-                let parsed = naru_types::spec::PortProto::parse(port)
-                    .ok_or_else(|| Error::invalid(format!("invalid containerPort: {port}")))?;
-                config.exposed_ports.insert(parsed.to_string(), Empty {});
-            }
-        }
-        "VOLUME" => config
-            .volumes
-            .extend(command(rest).into_iter().filter(|w| w.starts_with('/')).map(|w| (w, Empty {}))),
-        "ENV" => {
-            for (key, value) in pairs(rest)? {
-                let prefix = format!("{key}=");
-                config.env.retain(|entry| !entry.starts_with(&prefix));
-                config.env.push(format!("{prefix}{value}"));
-            }
-        }
-        "LABEL" => config.labels.extend(pairs(rest)?),
-        other => return Err(Error::invalid(format!("{other} is not a valid change command"))),
-    }
-    Ok(())
-}
-
-/// Exec form (a JSON list) or shell form.
-fn command(rest: &str) -> Vec<String> {
-    serde_json::from_str(rest).unwrap_or_else(|_| vec!["/bin/sh".into(), "-c".into(), rest.to_owned()])
-}
-
-/// `key=value key2="a b"`, or the old form `key all the rest`.
-fn pairs(rest: &str) -> Result<Vec<(String, String)>> {
-    if !rest.split_whitespace().next().is_some_and(|first| first.contains('=')) {
-        let (key, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        return Ok(vec![(key.to_owned(), value.trim().to_owned())]);
-    }
-    let mut found = Vec::new();
-    let (mut word, mut quote) = (String::new(), None);
-    for c in rest.chars().chain([' ']) {
-        match (c, quote) {
-            ('"' | '\'', None) => quote = Some(c),
-            (c, Some(open)) if c == open => quote = None,
-            (c, None) if c.is_whitespace() => {
-                if let Some((key, value)) = word.split_once('=') {
-                    found.push((key.to_owned(), value.to_owned()));
-                } else if !word.is_empty() {
-                    return Err(Error::invalid(format!(
-                        "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
-                    )));
-                }
-                word.clear();
-            }
-            (c, _) => word.push(c),
-        }
-    }
-    Ok(found)
 }
 
 /// Leaves out mount points, and directories that changed only because of them.
@@ -234,28 +162,4 @@ fn without_mount_points(all: Vec<Change>, container: &Container) -> Vec<Change> 
 
 fn parent(path: &str) -> Option<String> {
     path.rsplit_once('/').map(|(parent, _)| parent.to_owned()).filter(|parent| !parent.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn instructions() {
-        let mut config = RunConfig::default();
-        for line in
-            ["CMD [\"a\",\"b\"]", "ENV A=1 B=\"x y\"", "LABEL k v w", "EXPOSE 80 53/udp", "ENTRYPOINT run it"]
-        {
-            instruction(&mut config, line).unwrap();
-        }
-        assert_eq!(config.cmd.unwrap(), ["a", "b"]);
-        assert_eq!(config.env, ["A=1", "B=x y"]);
-        assert_eq!(config.labels["k"], "v w");
-        assert_eq!(config.exposed_ports.len(), 2);
-        assert_eq!(config.entrypoint.unwrap(), ["/bin/sh", "-c", "run it"]);
-        let mut config = RunConfig::default();
-        for bad in ["FROM x", "CMD", "EXPOSE 0"] {
-            assert!(instruction(&mut config, bad).is_err(), "{bad}");
-        }
-    }
 }

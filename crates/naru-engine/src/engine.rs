@@ -103,8 +103,16 @@ impl Engine {
             .collect()
     }
 
+    /// One lock at a time: whoever holds the table takes no container's cell, and whoever holds a cell takes neither
+    /// the table nor another cell, so no two threads can wait for each other. Work on several containers starts from
+    /// [`Engine::containers`].
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
         crate::lock(&self.table)
+    }
+
+    /// All of them, with the table's lock given back.
+    pub(crate) fn containers(&self) -> Vec<Arc<Container>> {
+        self.table().containers.values().map(Arc::clone).collect()
     }
 
     pub(crate) fn arc(&self) -> Arc<Self> {

@@ -202,7 +202,7 @@ impl Engine {
     ) -> std::result::Result<Option<std::os::unix::net::UnixStream>, (i64, Error)> {
         const CODE_FAILED: i64 = 128;
         let keeper = self.keeper().map_err(|error| (CODE_FAILED, error))?;
-        let process = self.exec_process(container, &exec.spec).map_err(|error| (CODE_FAILED, error))?;
+        let process = Self::exec_process(container, &exec.spec).map_err(|error| (CODE_FAILED, error))?;
         let target = Target::exec(container.id.clone(), exec.id.clone());
         let spec = &exec.spec;
         let stream = if options.detach {
@@ -254,7 +254,7 @@ impl Engine {
     }
 
     /// The container's own process object with the session's words put in.
-    fn exec_process(&self, container: &Container, spec: &ExecSpec) -> Result<oci::Process> {
+    fn exec_process(container: &Container, spec: &ExecSpec) -> Result<oci::Process> {
         let path = container.paths.bundle.join("config.json");
         let unreadable = |error: &dyn std::fmt::Display| {
             Error::internal(format!("cannot read {}: {error}", path.display()))

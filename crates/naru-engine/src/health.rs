@@ -9,9 +9,11 @@ use crate::ids;
 use crate::machine::State;
 use crate::options::{ExecSpec, ExecStart};
 use crate::view::{HealthResult, HealthStatus, HealthView};
+use naru_runtime::keeper::protocol::Target;
 use naru_types::Timestamp;
 use naru_types::image::Healthcheck;
-use naru_wire_frames::Demux;
+use naru_types::signal::Signal;
+use naru_wire::frame::Demux;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -139,16 +141,13 @@ async fn probe(
                 read_bounded(&mut stream, &mut output).await;
                 exec.ended().await
             };
-            match tokio::time::timeout(timeout, run).await {
-                Ok(code) => (code, text(&output)),
-                Err(_) => {
-                    let target =
-                        naru_runtime::keeper::protocol::Target::exec(container.id.clone(), exec.id.clone());
-                    let kill = naru_types::signal::Signal::KILL;
-                    // Gone meanwhile is as good.
-                    let _ = engine.with_keeper(move |keeper| keeper.signal(&target, kill)).await;
-                    (CODE_NO_RESULT, format!("Health check exceeded timeout ({})", go_duration(timeout)))
-                }
+            if let Ok(code) = tokio::time::timeout(timeout, run).await {
+                (code, text(&output))
+            } else {
+                let target = Target::exec(container.id.clone(), exec.id.clone());
+                // Gone meanwhile is as good.
+                let _ = engine.with_keeper(move |keeper| keeper.signal(&target, Signal::KILL)).await;
+                (CODE_NO_RESULT, format!("Health check exceeded timeout ({})", go_duration(timeout)))
             }
         }
     };
@@ -161,10 +160,14 @@ async fn read_bounded(stream: &mut tokio::net::UnixStream, output: &mut Vec<u8>)
     let mut demux = Demux::default();
     let mut buffer = [0u8; 4096];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        demux.feed(&buffer[..count], |payload| {
+        let fed = demux.feed(&buffer[..count], |_, payload| {
             let room = OUTPUT_BYTES_MAX.saturating_sub(output.len());
             output.extend_from_slice(&payload[..payload.len().min(room)]);
         });
+        // Not a stream of ours any more: what was read so far is what the probe said.
+        if fed.is_err() {
+            return;
+        }
     }
 }
 
@@ -212,36 +215,6 @@ fn fold(before: Option<HealthView>, result: HealthResult, rules: &HealthRules) -
     (health, changed)
 }
 
-/// The 8-byte frames of an attach stream (Docker's `stdcopy`), taken apart.
-mod naru_wire_frames {
-    #[derive(Default)]
-    pub struct Demux {
-        header: Vec<u8>,
-        left: usize,
-    }
-
-    impl Demux {
-        pub fn feed(&mut self, mut bytes: &[u8], mut payload: impl FnMut(&[u8])) {
-            while !bytes.is_empty() {
-                if self.left == 0 {
-                    let take = (8 - self.header.len()).min(bytes.len());
-                    self.header.extend_from_slice(&bytes[..take]);
-                    bytes = &bytes[take..];
-                    if let [_, _, _, _, a, b, c, d] = self.header[..] {
-                        self.left = u32::from_be_bytes([a, b, c, d]) as usize;
-                        self.header.clear();
-                    }
-                } else {
-                    let take = self.left.min(bytes.len());
-                    payload(&bytes[..take]);
-                    self.left -= take;
-                    bytes = &bytes[take..];
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,17 +241,6 @@ mod tests {
             assert_eq!((after.status, changed), (expect, change), "{start}");
             assert!(after.log.len() <= LOG_RESULTS_MAX);
             health = Some(after);
-        }
-    }
-
-    #[test]
-    fn frames_come_apart_wherever_they_are_cut() {
-        let bytes = [1, 0, 0, 0, 0, 0, 0, 2, b'a', b'b', 2, 0, 0, 0, 0, 0, 0, 1, b'c'];
-        for cut in 0..bytes.len() {
-            let (mut demux, mut out) = (Demux::default(), Vec::new());
-            demux.feed(&bytes[..cut], |part| out.extend_from_slice(part));
-            demux.feed(&bytes[cut..], |part| out.extend_from_slice(part));
-            assert_eq!(out, b"abc");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::container::Container;
 use crate::engine::Engine;
-use crate::machine::{Event as Step, ExitStatus};
+use crate::machine::{Event as Step, ExitStatus, LaunchFailure};
 use naru_runtime::keeper::client::{ClientError, KeeperClient, Notice};
 use naru_runtime::keeper::held::HeldFds;
 use naru_runtime::keeper::protocol::{
@@ -114,7 +114,7 @@ impl Engine {
                 self.exec_ended(&id, &exec_id, i64::from(exit.status.docker_code()));
             }
             Event::Exited { target: Target { id, exec_id: None }, exit } => {
-                if self.steps.ended(&id, ended(exit.clone())) {
+                if self.steps.ended(&id, ended(exit)) {
                     return;
                 }
                 if self.by_id(&id).is_none() {
@@ -164,8 +164,7 @@ impl Engine {
     /// Hands every running container to a keeper that may not know it. Execs of the old keeper are lost to us.
     fn readopt(&self, client: &KeeperClient) -> Result<()> {
         let known = client.list().map_err(client_error)?;
-        let containers: Vec<_> = self.table().containers.values().map(Arc::clone).collect();
-        for container in containers {
+        for container in self.containers() {
             self.take_up(client, &container, &known);
         }
         self.lose_execs(&known);
@@ -205,7 +204,8 @@ impl Engine {
         let Some(run) = state.run() else {
             if starting {
                 let error = "the daemon was stopped while the container was being started".to_owned();
-                self.report(&container.id, Step::LaunchFailed { code: 128, error });
+                let failure = LaunchFailure { code: crate::launch::CODE_START_FAILED, error, hint: None };
+                self.report(&container.id, Step::LaunchFailed(failure));
             }
             return;
         };

@@ -5,7 +5,7 @@ use crate::attachment::NetworkSetup;
 use crate::container::Container;
 use crate::engine::Engine;
 use crate::keeper_link::{client_error, log_of, stdio_of};
-use crate::machine::Event;
+use crate::machine::{Event, LaunchFailure};
 use naru_runtime::keeper::client::{StartError, Started};
 use naru_runtime::keeper::protocol::StartRequest;
 use naru_runtime::oci;
@@ -17,12 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 /// Docker's exit code for a container that could not be started for a reason that is not its program's.
-const CODE_START_FAILED: i64 = 128;
-
-struct Failure {
-    code: i64,
-    error: String,
-}
+pub const CODE_START_FAILED: i64 = 128;
 
 /// Blocks; tells how it went.
 pub fn launch(engine: &Arc<Engine>, container: &Arc<Container>) -> Event {
@@ -31,23 +26,29 @@ pub fn launch(engine: &Arc<Engine>, container: &Arc<Container>) -> Event {
             let (pid, at) = (started.pid, started.started_at);
             container.cell().held = Some(Arc::new(started.fds));
             mount_events(engine, container);
+            // Docker's start answers without a body and the daemon has no other voice: who watches events reads it.
+            for warning in &started.warnings {
+                engine.emit_about(container, "start_warning", &[("warning", warning)]);
+            }
             Event::Launched { pid, at }
         }
-        Err(Failure { code, error }) => {
+        Err(failure) => {
             crate::teardown::teardown(engine, container);
-            Event::LaunchFailed { code, error }
+            Event::LaunchFailed(failure)
         }
     }
 }
 
-fn try_launch(engine: &Arc<Engine>, container: &Arc<Container>) -> std::result::Result<Started, Failure> {
+fn try_launch(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+) -> std::result::Result<Started, LaunchFailure> {
     let keeper = engine.keeper()?;
     let paths = &container.paths;
     if paths.lower.is_empty() {
-        return Err(Error::internal(
-            "the layers of the container's image are gone: pull the image again and make a new container",
-        )
-        .into());
+        return Err(Error::internal("the layers of the container's image are gone")
+            .with_hint("pull the image again and make a new container")
+            .into());
     }
     make_bind_sources(container)?;
     engine.fill_volumes(container)?;
@@ -74,17 +75,19 @@ fn try_launch(engine: &Arc<Engine>, container: &Arc<Container>) -> std::result::
     };
     let NetworkSetup { netns, .. } = network;
     keeper.start(request, netns.as_ref().map(AsFd::as_fd)).map_err(|error| match error {
-        StartError::Failed(failed) => Failure {
+        StartError::Failed(failed) => LaunchFailure {
             code: i64::from(failed.docker_exit_code),
             error: format!("failed to create task for container: {}", failed.message),
+            hint: None,
         },
         StartError::Client(error) => client_error(error).into(),
     })
 }
 
-impl From<Error> for Failure {
+impl From<Error> for LaunchFailure {
     fn from(error: Error) -> Self {
-        Self { code: CODE_START_FAILED, error: error.chain() }
+        let hint = error.hint().map(str::to_owned);
+        Self { code: CODE_START_FAILED, error: error.chain(), hint }
     }
 }
 

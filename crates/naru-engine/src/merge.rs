@@ -107,23 +107,24 @@ mod tests {
     use super::*;
     use naru_types::spec::Process;
 
-    fn words(list: &[&str]) -> Option<Vec<String>> {
-        Some(list.iter().map(|&word| word.to_owned()).collect())
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&word| word.to_owned()).collect()
     }
 
     #[test]
     fn commands() {
-        let image = RunConfig { entrypoint: words(&["e"]), cmd: words(&["c"]), ..RunConfig::default() };
+        let image =
+            RunConfig { entrypoint: Some(words(&["e"])), cmd: Some(words(&["c"])), ..RunConfig::default() };
         for (entrypoint, cmd, expect) in [
             (None, None, vec!["e", "c"]),
-            (None, words(&["x"]), vec!["e", "x"]),
-            (words(&["y"]), None, vec!["y"]),
-            (words(&["y"]), words(&["x"]), vec!["y", "x"]),
-            (words(&[""]), words(&["x"]), vec!["x"]),
-            (words(&[]), None, vec!["c"]),
+            (None, Some(words(&["x"])), vec!["e", "x"]),
+            (Some(words(&["y"])), None, vec!["y"]),
+            (Some(words(&["y"])), Some(words(&["x"])), vec!["y", "x"]),
+            (Some(words(&[""])), Some(words(&["x"])), vec!["x"]),
+            (Some(words(&[])), None, vec!["c"]),
         ] {
-            let mut spec = ContainerSpec::default();
-            spec.process = Process { entrypoint, cmd, ..Process::default() };
+            let process = Process { entrypoint, cmd, ..Process::default() };
+            let mut spec = ContainerSpec { process, ..ContainerSpec::default() };
             merge(&mut spec, &image, String::new).unwrap();
             assert_eq!(spec.process.args(), expect);
         }

@@ -184,8 +184,7 @@ impl Engine {
 
     /// The running containers on it.
     fn members(&self, row: &NetworkRow) -> BTreeMap<naru_types::ContainerId, NetworkEndpointView> {
-        let containers: Vec<_> = self.table().containers.values().map(Arc::clone).collect();
-        containers
+        self.containers()
             .iter()
             .filter_map(|container| {
                 let cell = container.cell();
@@ -221,7 +220,7 @@ impl Engine {
         let mut made = None;
         if let Some(pid) = live {
             let netns = open_netns(pid)?;
-            let wanted = self.endpoint_request(row, container, &endpoint)?;
+            let wanted = endpoint_request(row, container, &endpoint)?;
             let on = self.nets.connect(&container.id, netns.as_fd(), &wanted)?;
             view = endpoint_view(&on, endpoint.aliases.clone());
             made = Some(on);
@@ -299,35 +298,34 @@ impl Engine {
             let _ = self.nets.rename(&container.id, old, new);
         }
     }
+}
 
-    /// Names: the container's own, its aliases, its short id; the default bridge resolves none of them.
-    pub(crate) fn endpoint_request(
-        &self,
-        row: &NetworkRow,
-        container: &Container,
-        endpoint: &EndpointSpec,
-    ) -> Result<EndpointRequest> {
-        let cell = container.cell();
-        let mut names = vec![cell.name.clone()];
-        names.extend(endpoint.aliases.iter().cloned());
-        names.push(container.id.short().to_owned());
-        if !cell.spec.hostname.is_empty() {
-            names.push(cell.spec.hostname.clone());
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-        let links = endpoint.links.iter().chain(&cell.spec.network.links);
-        let links = links
-            .map(|link| {
-                let (name, alias) = link.split_once(':').unwrap_or((link, link));
-                let plain = |text: &str| text.trim_start_matches('/').to_owned();
-                (plain(alias), plain(name))
-            })
-            .collect();
-        let mac = endpoint.mac.as_deref().or(cell.spec.network.mac_address.as_deref());
-        let mac = mac.filter(|mac| !mac.is_empty()).map(Mac::parse).transpose()?;
-        Ok(EndpointRequest { network: row.id.clone(), names, ipv4: endpoint.ipv4, mac, links })
+/// Names: the container's own, its aliases, its short id; the default bridge resolves none of them.
+pub fn endpoint_request(
+    row: &NetworkRow,
+    container: &Container,
+    endpoint: &EndpointSpec,
+) -> Result<EndpointRequest> {
+    let cell = container.cell();
+    let mut names = vec![cell.name.clone()];
+    names.extend(endpoint.aliases.iter().cloned());
+    names.push(container.id.short().to_owned());
+    if !cell.spec.hostname.is_empty() {
+        names.push(cell.spec.hostname.clone());
     }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    let links = endpoint.links.iter().chain(&cell.spec.network.links);
+    let links = links
+        .map(|link| {
+            let (name, alias) = link.split_once(':').unwrap_or((link, link));
+            let plain = |text: &str| text.trim_start_matches('/').to_owned();
+            (plain(alias), plain(name))
+        })
+        .collect();
+    let mac = endpoint.mac.as_deref().or(cell.spec.network.mac_address.as_deref());
+    let mac = mac.filter(|mac| !mac.is_empty()).map(Mac::parse).transpose()?;
+    Ok(EndpointRequest { network: row.id.clone(), names, ipv4: endpoint.ipv4, mac, links })
 }
 
 fn request(options: &NetworkCreate, id: NetworkId) -> Result<NetworkRequest> {

@@ -55,11 +55,11 @@ impl Engine {
     /// Containers go on. When none runs, the keeper, the bridges and the table go too.
     pub async fn shutdown(&self) -> Result<()> {
         self.close();
-        for container in self.table().containers.values() {
+        for container in self.containers() {
             container.cell().health = None;
         }
         self.blocking(|engine| {
-            let busy = engine.table().containers.values().any(|container| {
+            let busy = engine.containers().iter().any(|container| {
                 let cell = container.cell();
                 cell.state.run().is_some()
                     || matches!(cell.state, State::Starting(_) | State::Settling { .. })

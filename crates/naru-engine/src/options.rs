@@ -101,7 +101,8 @@ pub struct ExecStart {
 pub struct ArchivePut {
     /// Refuse to replace a directory by something else, and the reverse.
     pub no_overwrite_dir_non_dir: bool,
-    /// Keep the owners that the archive names.
+    /// Everything gets the container's user as its owner instead of the owners that the archive names, as dockerd
+    /// understands `copyUIDGID`. A container without a user, or with one that is unknown, changes nothing.
     pub copy_uid_gid: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Refusals in Docker's words; clients match on several of them.
 
-use crate::machine::Refusal;
+use crate::machine::{LaunchFailure, Refusal};
 use naru_types::{ContainerId, Error, Kind};
 
 /// What was asked for, as far as the text depends on it.
@@ -50,8 +50,14 @@ pub fn error(verb: Verb, name: &str, id: &ContainerId, refusal: Refusal) -> Erro
         Refusal::Overtaken => {
             Error::conflict(format!("container {name} was stopped by another request meanwhile"))
         }
-        Refusal::LaunchFailed { code: 126 | 127, error } => Error::invalid(error),
-        Refusal::LaunchFailed { error, .. } => Error::internal(error),
+        Refusal::LaunchFailed(LaunchFailure { code, error, hint }) => {
+            let error =
+                if matches!(code, 126 | 127) { Error::invalid(error) } else { Error::internal(error) };
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        }
         Refusal::Failed(error) => Error::internal(format!("cannot {} container {name}: {error}", word(verb))),
     }
 }

@@ -1,15 +1,14 @@
-//! Pictures of containers, taken under their lock.
+//! Pictures of containers: what a cell holds is copied under its lock, what needs the table is looked up afterwards.
 
 use crate::container::{Cell, Container};
 use crate::engine::Engine;
 use crate::machine::State;
 use crate::view::{ContainerSize, ContainerView, EndpointView, MountPoint, StateView};
-use naru_types::spec::{Mount, MountSource, NetworkMode};
+use naru_types::spec::{Mount, MountSource, NetworkMode, NetworkSpec};
 use naru_types::{Error, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Depth at which counting a container's bytes gives up on a directory tree.
 const SIZE_DEPTH_MAX: u32 = 1024;
@@ -22,8 +21,7 @@ impl Engine {
 
     /// Newest first, as `docker ps -a`.
     pub fn list(&self) -> Vec<ContainerView> {
-        let containers: Vec<_> = self.table().containers.values().map(Arc::clone).collect();
-        let mut views: Vec<_> = containers.iter().map(|container| self.view(container)).collect();
+        let mut views: Vec<_> = self.containers().iter().map(|container| self.view(container)).collect();
         views.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
         views
     }
@@ -40,19 +38,19 @@ impl Engine {
     }
 
     fn view(&self, container: &Container) -> ContainerView {
-        let cell = container.cell();
         let paths = &container.paths;
+        let cell = container.cell();
         let running = cell.state.run().is_some();
-        ContainerView {
+        let mut view = ContainerView {
             id: container.id.clone(),
             name: cell.name.clone(),
             spec: cell.spec.clone(),
             image_id: container.image_id,
             created: container.created,
             state: state_view(&cell),
-            endpoints: self.endpoints_of(&cell),
+            endpoints: cell.facts.endpoints.clone(),
             ports: if running { cell.facts.ports.clone() } else { Vec::new() },
-            mounts: cell.spec.mounts.iter().map(|mount| self.mount_point(mount)).collect(),
+            mounts: Vec::new(),
             log_path: paths.log(),
             hostname_path: paths.hostname(),
             hosts_path: paths.hosts(),
@@ -62,15 +60,17 @@ impl Engine {
             lower_dirs: paths.lower.clone(),
             restart_count: cell.state.restart_count(),
             exec_ids: cell.execs.iter().cloned().collect(),
+        };
+        drop(cell);
+        if view.endpoints.is_empty() {
+            view.endpoints = self.future_endpoints(&view.spec.network);
         }
+        view.mounts = view.spec.mounts.iter().map(|mount| self.mount_point(mount)).collect();
+        view
     }
 
-    /// What it is attached to, and what it would be attached to.
-    fn endpoints_of(&self, cell: &Cell) -> BTreeMap<String, EndpointView> {
-        if !cell.facts.endpoints.is_empty() {
-            return cell.facts.endpoints.clone();
-        }
-        let network = &cell.spec.network;
+    /// What a container that does not run would be attached to.
+    fn future_endpoints(&self, network: &NetworkSpec) -> BTreeMap<String, EndpointView> {
         let primary = match &network.mode {
             NetworkMode::Bridge => Some("bridge"),
             NetworkMode::Host => Some("host"),

@@ -83,7 +83,7 @@ impl Engine {
 
     /// Ids of the containers, running or not, that mount the volume.
     pub(crate) fn volume_users(&self, name: &str) -> Vec<String> {
-        let containers: Vec<_> = self.table().containers.values().cloned().collect();
+        let containers = self.containers();
         let uses =
             |source: &MountSource| matches!(source, MountSource::Volume { name: own, .. } if own == name);
         containers

@@ -1,4 +1,5 @@
 //! Real containers through the engine, keeper and kernel.
+#![allow(clippy::unwrap_used)] // helpers of tests may panic like tests; clippy's own exception ends at #[test] functions
 
 mod sandbox;
 
@@ -9,7 +10,7 @@ use naru_engine::{
 use naru_types::Kind;
 use naru_types::image::Healthcheck;
 use naru_types::signal::Signal;
-use naru_types::spec::{ContainerSpec, Mount, MountSource, NetworkMode, RestartPolicy};
+use naru_types::spec::{ContainerSpec, Mount, MountSource, NetworkMode, Propagation, RestartPolicy};
 use sandbox::{sandboxed, sh, spec};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +94,7 @@ fn refusals_change_nothing() {
         let mut bound = quiet(spec(&["true"]));
         let source = MountSource::Bind {
             path: "/no/such/place".into(),
-            propagation: Default::default(),
+            propagation: Propagation::default(),
             create: false,
         };
         bound.mounts.push(Mount { source, target: "/m".into(), read_only: false });
@@ -249,7 +250,9 @@ fn files_go_both_ways() {
         while let Some(chunk) = chunks.recv().await {
             tar.extend_from_slice(&chunk.unwrap());
         }
-        assert!(tar.starts_with(b"f\0") && tar[512..].starts_with(b"hi\n"));
+        // A pax header with the exact time may come first.
+        let head = tar.chunks(512).position(|block| block.starts_with(b"f\0")).unwrap();
+        assert!(tar[(head + 1) * 512..].starts_with(b"hi\n"));
         engine
             .archive_put(&id, "/data", ArchivePut::default(), Box::new(std::io::Cursor::new(tar)))
             .await
@@ -309,7 +312,7 @@ async fn reopen(world: &sandbox::World) -> Arc<Engine> {
         match Engine::open(world.config()).await {
             Ok(engine) => return engine,
             Err(error) if error.kind() == Kind::Conflict => {
-                tokio::time::sleep(Duration::from_millis(10)).await
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Err(error) => unreachable!("{}", error.chain()),
         }

@@ -2,8 +2,8 @@
 
 use super::requests::wait_result;
 use super::{
-    Ask, Effect, Exit, ExitStatus, Goal, Happening, Origin, Outcome, Refusal, Run, Starting, State, Step,
-    Stop, Then, Tries,
+    Ask, Effect, Exit, ExitStatus, Goal, Happening, LaunchFailure, Origin, Outcome, Refusal, Run, Starting,
+    State, Step, Stop, Then, Tries,
 };
 use crate::options::WaitCondition;
 use naru_types::Timestamp;
@@ -40,11 +40,12 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn launch_failed(&mut self, state: State, code: i64, error: String) -> State {
+    pub(super) fn launch_failed(&mut self, state: State, failed: LaunchFailure) -> State {
         let State::Starting(Starting { origin, tries, last, then, .. }) = state else {
             return state;
         };
-        let refusal = Err(Refusal::LaunchFailed { code, error: error.clone() });
+        let refusal = Err(Refusal::LaunchFailed(failed.clone()));
+        let LaunchFailure { code, error, .. } = failed;
         self.reach(Goal::Started, &refusal);
         self.reach(Goal::Stopped, &Ok(()));
         let started_at = last.as_ref().map_or(Timestamp::ZERO, |last| last.started_at);
@@ -52,14 +53,13 @@ impl Step<'_> {
         let removal = match then.map(|stop| stop.then) {
             Some(Then::Remove { volumes }) => Some(volumes),
             Some(Then::Stay | Then::Restart) | None if self.rules.auto_remove => Some(true),
-            Some(Then::Stay | Then::Restart) => None,
             None if origin == Origin::Policy => {
                 if let Some((tries, due)) = self.backoff(code, tries, 0) {
                     return State::Restarting { last: failure, tries, due };
                 }
                 None
             }
-            None => None,
+            Some(Then::Stay | Then::Restart) | None => None,
         };
         self.answer_exit_waiters(&failure);
         match (removal, last) {

@@ -29,7 +29,7 @@ pub fn step(machine: Machine, event: Event, rules: &Rules, now: Timestamp) -> (M
         Event::Remove { ask, force, volumes } => cx.remove(state, ask, force, volumes),
         Event::Wait { ask, condition } => cx.wait(state, ask, condition),
         Event::Launched { pid, at } => cx.launched(state, pid, at),
-        Event::LaunchFailed { code, error } => cx.launch_failed(state, code, error),
+        Event::LaunchFailed(failure) => cx.launch_failed(state, failure),
         Event::Frozen { ask, error } => cx.frozen(state, ask, error),
         Event::Thawed { ask, error } => cx.thawed(state, ask, error),
         Event::Oom => cx.oom(state),

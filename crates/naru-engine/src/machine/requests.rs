@@ -271,16 +271,12 @@ impl Step<'_> {
     pub(super) fn remove(&mut self, state: State, ask: Ask, force: bool, volumes: bool) -> State {
         let then = Then::Remove { volumes };
         match state {
-            State::Removing { .. } => {
-                self.refuse(ask, Refusal::RemovalInProgress);
-                state
-            }
             State::Created { .. } | State::Exited { .. } | State::Dead { .. } => {
                 self.pend(ask, Goal::Removed);
                 self.push(Effect::Delete { volumes });
                 State::Removing { last: state.last().cloned(), volumes }
             }
-            State::Settling { outcome: Outcome::Remove { .. }, .. } => {
+            State::Removing { .. } | State::Settling { outcome: Outcome::Remove { .. }, .. } => {
                 self.refuse(ask, Refusal::RemovalInProgress);
                 state
             }

@@ -105,7 +105,7 @@ impl World {
                 assert!(!machine.pending.iter().any(|(_, goal)| *goal != Goal::Removed), "{machine:?}");
             }
             State::Running { .. } | State::Paused { .. } | State::Stopping { .. } => {
-                assert!(self.process || self.killed)
+                assert!(self.process || self.killed);
             }
             State::Starting(_) | State::Settling { .. } | State::Removing { .. } => {}
         }
@@ -167,7 +167,7 @@ impl World {
                 1 => {
                     self.launching = false;
                     self.resources = false;
-                    Event::LaunchFailed { code: 127, error: "no such file".into() }
+                    Event::LaunchFailed(LaunchFailure { code: 127, error: "no such file".into(), hint: None })
                 }
                 _ => {
                     self.launching = false;

@@ -83,7 +83,7 @@ pub enum Origin {
     Policy,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     pub pid: i32,
     pub started_at: Timestamp,
@@ -160,6 +160,16 @@ pub struct Rules {
     pub stop_timeout_secs: i64,
 }
 
+/// Why a start came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchFailure {
+    /// The exit code that the attempt counts as.
+    pub code: i64,
+    pub error: String,
+    /// What its user can do about it.
+    pub hint: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub enum Event {
     Start(Ask),
@@ -192,10 +202,7 @@ pub enum Event {
         pid: i32,
         at: Timestamp,
     },
-    LaunchFailed {
-        code: i64,
-        error: String,
-    },
+    LaunchFailed(LaunchFailure),
     Frozen {
         ask: Ask,
         error: Option<String>,
@@ -265,10 +272,7 @@ pub enum Refusal {
     StillActive(Status),
     /// A later request took this one's place.
     Overtaken,
-    LaunchFailed {
-        code: i64,
-        error: String,
-    },
+    LaunchFailed(LaunchFailure),
     Failed(String),
 }
 

@@ -38,7 +38,7 @@ pub fn sandboxed<F: Future<Output = ()>>(test: &str, body: impl FnOnce(World) ->
     let world = World::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let limit = std::time::Duration::from_secs(120);
+        let limit = std::time::Duration::from_mins(2);
         tokio::time::timeout(limit, body(world)).await.expect("the test took too long");
     });
 }
