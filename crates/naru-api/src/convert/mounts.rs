@@ -216,7 +216,7 @@ pub fn shown(spec: &ContainerSpec) -> Shown {
                 ..host_config::Mount::default()
             }),
             MountSource::Volume { name, anonymous: false, .. } => {
-                shown.binds.push(format!("{name}:{target}{suffix}"))
+                shown.binds.push(format!("{name}:{target}{suffix}"));
             }
             MountSource::Volume { anonymous: true, .. } => {}
             MountSource::Tmpfs { size: 0, mode: 0, options } => {

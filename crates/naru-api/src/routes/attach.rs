@@ -25,17 +25,13 @@ pub async fn attach(context: Arc<ApiContext>, mut request: Request) -> Result<Re
     let with_logs = query.flag("logs");
     request.drain().await?;
     // First the live stream, then the older lines: the other way round, lines in between would be lost.
-    let container = match stream {
-        true => context.engine.attach(id, options).await?,
-        false => closed_stream()?,
-    };
-    let preface = match with_logs {
-        true => {
+    let container = if stream { context.engine.attach(id, options).await? } else { closed_stream()? };
+    let preface = if with_logs {
             let options = LogOptions { stdout, stderr, ..LogOptions::default() };
             let records = context.engine.logs(id, options).await?;
             Some(logs::framed(records, logs::Shape { tty, timestamps: false, details: false }))
-        }
-        false => None,
+    } else {
+        None
     };
     let detach_keys = if tty && options.stdin { keys } else { Vec::new() };
     Ok(hijack::answer(request, Session { container, preface, detach_keys, tty, settled: hijack::at_once() }))

@@ -56,9 +56,10 @@ fn check_platform(text: &str) -> Result<()> {
 
 pub async fn inspect(context: Arc<ApiContext>, request: Request) -> Result<Response> {
     let view = context.engine.inspect(&request.name)?;
-    let size = match request.query.flag("size") {
-        true => Some(context.engine.container_size(view.id.as_str()).await?),
-        false => None,
+    let size = if request.query.flag("size") {
+        Some(context.engine.container_size(view.id.as_str()).await?)
+    } else {
+        None
     };
     respond::json(&convert_inspect::container(&view, size))
 }

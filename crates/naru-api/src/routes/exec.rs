@@ -51,9 +51,10 @@ pub async fn start(context: Arc<ApiContext>, mut request: Request) -> Result<Res
         Err(error) => return Err(error),
     };
     let tty = view.spec.tty;
-    let detach_keys = match tty && view.spec.attach_stdin {
-        true => hijack::parse_detach_keys(&view.spec.detach_keys)?,
-        false => Vec::new(),
+    let detach_keys = if tty && view.spec.attach_stdin {
+        hijack::parse_detach_keys(&view.spec.detach_keys)?
+    } else {
+        Vec::new()
     };
     let (engine, id) = (Arc::clone(&context.engine), view.id.to_string());
     let settled = Box::pin(async move { engine.exec_wait(&id).await });

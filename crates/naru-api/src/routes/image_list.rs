@@ -20,10 +20,7 @@ pub async fn list(context: Arc<ApiContext>, request: Request) -> Result<Response
         let before = bound(store, &filters, "before")?;
         let since = bound(store, &filters, "since")?;
         let until = filters.until(clock::now())?;
-        let dangling = match filters.has("dangling") {
-            true => Some(filters.flag("dangling", true)?),
-            false => None,
-        };
+        let dangling = if filters.has("dangling") { Some(filters.flag("dangling", true)?) } else { None };
         let fits = |image: &Image| {
             dangling.is_none_or(|wanted| wanted == image.is_dangling())
                 && filters.labels_fit("label", &image.config.config.labels)

@@ -16,10 +16,7 @@ const KNOWN: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", 
 
 pub async fn list(context: Arc<ApiContext>, request: Request) -> Result<Response> {
     let filters = Filters::parse(&request.query, &KNOWN)?;
-    let dangling = match filters.has("dangling") {
-        true => Some(filters.flag("dangling", true)?),
-        false => None,
-    };
+    let dangling = if filters.has("dangling") { Some(filters.flag("dangling", true)?) } else { None };
     let fits = |view: &&NetworkView| {
         filters.any("name", |name| name_fits(name, &view.name))
             && filters.any("id", |id| view.id.as_str().starts_with(id))

@@ -13,10 +13,7 @@ use std::sync::Arc;
 
 pub async fn list(context: Arc<ApiContext>, request: Request) -> Result<Response> {
     let filters = Filters::parse(&request.query, &["dangling", "driver", "label", "name"])?;
-    let dangling = match filters.has("dangling") {
-        true => Some(filters.flag("dangling", true)?),
-        false => None,
-    };
+    let dangling = if filters.has("dangling") { Some(filters.flag("dangling", true)?) } else { None };
     let fits = |view: &&VolumeView| {
         filters.any("name", |name| name_fits(name, &view.name))
             && filters.any("driver", |driver| view.driver == driver)
@@ -58,7 +55,8 @@ pub async fn remove(context: Arc<ApiContext>, request: Request) -> Result<Respon
 pub async fn prune(context: Arc<ApiContext>, request: Request) -> Result<Response> {
     let filters = Filters::parse(&request.query, &["all", "label", "label!"])?;
     let named_too = filters.flag("all", false)?;
-    let mut pruned = VolumesPruned::default();
+    // Of nothing removed dockerd says `[]`, not null.
+    let mut pruned = VolumesPruned { volumes_deleted: Some(Vec::new()), ..VolumesPruned::default() };
     for view in context.engine.volumes() {
         let chosen =
             view.ref_count == 0 && (named_too || view.anonymous) && filters.prune_labels_fit(&view.labels);
