@@ -73,7 +73,12 @@ impl Db {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(sql("choosing WAL"))?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(sql("choosing synchronous"))?;
         connection.execute_batch(SCHEMA).map_err(sql("making the tables"))?;
-        connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(sql("writing the version"))?;
+        // Not written again: a daemon has to come up on a full disk, so that something can be removed.
+        if found != SCHEMA_VERSION {
+            connection
+                .pragma_update(None, "user_version", SCHEMA_VERSION)
+                .map_err(sql("writing the version"))?;
+        }
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 
@@ -187,7 +192,11 @@ impl Db {
         })
     }
 
+    /// Writes only what changes, as [`Db::open`] does.
     pub fn set_meta(&self, key: &str, value: &str) -> Result<()> {
+        if self.meta(key)?.as_deref() == Some(value) {
+            return Ok(());
+        }
         self.write("writing", |db| {
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1,?2)", params![key, value])
         })

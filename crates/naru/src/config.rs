@@ -76,6 +76,12 @@ pub struct DaemonConfig {
 
 impl DaemonConfig {
     pub fn from_flags(flags: DaemonFlags) -> Result<Self> {
+        let flags = DaemonFlags {
+            root: absolute(flags.root)?,
+            run: absolute(flags.run)?,
+            socket: flags.socket.map(absolute).transpose()?,
+            ..flags
+        };
         let file = read_file(flags.config.as_deref())?;
         let exe = std::env::current_exe()
             .map_err(|error| Error::internal("cannot find naru's own binary").with_source(error))?;
@@ -109,6 +115,12 @@ impl DaemonConfig {
             },
         })
     }
+}
+
+/// The keeper works in another directory, and bind sources and mount points are told to clients.
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path)
+        .map_err(|error| Error::invalid(format!("cannot use the path {}: {error}", path.display())))
 }
 
 fn read_file(named: Option<&Path>) -> Result<ConfigFile> {

@@ -13,6 +13,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// Pieces of a streamed body in flight, either way.
 pub const PIECES_MAX: usize = 16;
 
+/// How long the rest of a request is taken after its answer is known.
+const LEFTOVER_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Sets its flag when the client has gone or the answer has ended: whoever works for that client sees it.
 pub struct Alive(pub Arc<AtomicBool>);
 
@@ -108,9 +111,17 @@ async fn pump(mut body: Incoming, sender: Sender<io::Result<Bytes>>) {
             Err(error) => Err(io::Error::other(error)),
         };
         if sender.send(piece).await.is_err() {
+            // Out of time: the client is cut off, as it would have been at once.
+            let _ = tokio::time::timeout(LEFTOVER_TIME, discard(body)).await;
             return;
         }
     }
+}
+
+/// The answer came before the request's end (a full disk, a broken archive). A client that is cut off while it writes
+/// reports a broken pipe and never reads the reason, so its bytes are taken until it has.
+async fn discard(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 impl Read for BodyReader {

@@ -1,0 +1,121 @@
+//! Chaos: four clients do everything at random while the daemon, the keeper or both are killed with SIGKILL at random
+//! moments and started again. No client may wait for ever; what nobody killed under must answer rightly; afterwards
+//! every container is listed right and can be removed, and then nothing is left of any.
+//!
+//! `NARU_CHAOS_CYCLES` says how many kills (40 by default), `NARU_CHAOS_SEED` repeats a series. The series of
+//! operations is the same for one seed; the moments at which they meet a kill are not.
+
+mod clients;
+mod dice;
+#[path = "../e2e/host.rs"]
+mod host;
+#[path = "../e2e/lab.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
+mod lab;
+mod residue;
+
+use clients::Clients;
+use dice::Dice;
+use host::Snapshot;
+use lab::{Lab, wait_for};
+use residue::Residue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const CYCLES_DEFAULT: u64 = 40;
+const CLIENTS: u64 = 4;
+/// Between one restart and the next kill.
+const CALM_MILLIS_MAX: u64 = 900;
+
+fn main() -> ExitCode {
+    if let Some(reason) = lab::missing() {
+        println!("SKIP: chaos: {reason}");
+        println!("test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        return ExitCode::SUCCESS;
+    }
+    let cycles = number("NARU_CHAOS_CYCLES").unwrap_or(CYCLES_DEFAULT);
+    let seed = number("NARU_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 7919);
+    println!("chaos: {cycles} kills, seed {seed}");
+    let before = Snapshot::take();
+    let lab = Lab::start("e2e-chaos");
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let started = Instant::now();
+        chaos(&lab, cycles, seed);
+        lab.finish(&before);
+        println!("test chaos ... ok ({:.1} s)", started.elapsed().as_secs_f32());
+    }));
+    let (word, passed) = if outcome.is_ok() { ("ok", 1) } else { ("FAILED", 0) };
+    println!(
+        "test result: {word}. {passed} passed; {} failed; 0 ignored; 0 measured; 0 filtered out",
+        1 - passed
+    );
+    if passed == 1 {
+        return ExitCode::SUCCESS;
+    }
+    println!("failed: chaos; seed {seed}; logs are in {}", lab.dir.display());
+    lab.remove_everything();
+    ExitCode::FAILURE
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn chaos(lab: &Lab, cycles: u64, seed: u64) {
+    lab.ok(&["run", "--rm", "-p", "18099:80", "busybox", "true"]);
+    let calm = Residue::settled(lab);
+    let clients = Clients::new(lab);
+    let mut dice = Dice::new(seed);
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let clients = &clients;
+            scope.spawn(move || clients.work(number, Dice::new(seed ^ (number + 1))));
+        }
+        let killing = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..cycles {
+                std::thread::sleep(Duration::from_millis(dice.below(CALM_MILLIS_MAX)));
+                kill(lab, &clients, &mut dice);
+            }
+        }));
+        clients.stop();
+        if let Err(panic) = killing {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    clients.report();
+    residue::listed_right(lab);
+    for id in lab.ok(&["ps", "-aq", "--no-trunc"]).split_whitespace() {
+        lab.docker(&["rm", "-f", "-v", id]).expect(0, "removing what the chaos left");
+    }
+    assert_eq!(lab.ok(&["ps", "-aq"]), "", "containers are listed after their removal");
+    lab.remove_everything();
+    wait_for("everything to be given back", || Residue::take(lab).over(&calm).is_empty());
+    residue::no_panics(lab);
+}
+
+/// One of: the daemon, the keeper, both in either order. A killed daemon is started again; the daemon itself replaces
+/// a keeper.
+fn kill(lab: &Lab, clients: &Clients<'_>, dice: &mut Dice) {
+    clients.disturbed();
+    let kill_keeper = || {
+        if let Some(pid) = lab.keeper_pid() {
+            lab.sh(&format!("kill -9 {pid}"));
+        }
+    };
+    match dice.below(4) {
+        0 => kill_keeper(),
+        1 => {
+            lab.kill_daemon();
+            kill_keeper();
+            lab.start_daemon();
+        }
+        _ => {
+            lab.kill_daemon();
+            std::thread::sleep(Duration::from_millis(dice.below(300)));
+            lab.start_daemon();
+        }
+    }
+    wait_for("a keeper", || lab.keeper_pid().is_some());
+    clients.disturbed();
+}
