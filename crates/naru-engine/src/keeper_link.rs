@@ -135,8 +135,12 @@ impl Engine {
         tokio::task::spawn_blocking(move || {
             if let Ok(keeper) = engine.keeper() {
                 // The keeper forgets it when it ends, at the latest.
-                let _ = keeper.forget(&Target::container(id));
+                let _ = keeper.forget(&Target::container(id.clone()));
             }
+            let parent = engine.config.cgroup_parent.trim_matches('/');
+            crate::open::clear_cgroup(&format!("{parent}/{id}"));
+            // Its directory, if there is one, is the next start's to sweep.
+            let _ = std::fs::remove_dir_all(engine.config.run.join("bundles").join(id.as_str()));
         });
     }
 
@@ -203,6 +207,8 @@ impl Engine {
         }
         let Some(run) = state.run() else {
             if starting {
+                // Daemon and keeper may have died after the clone and before the answer: then its process runs.
+                crate::open::clear_cgroup(&self.cgroup_path(container));
                 let error = "the daemon was stopped while the container was being started".to_owned();
                 let failure = LaunchFailure { code: crate::launch::CODE_START_FAILED, error, hint: None };
                 self.report(&container.id, Step::LaunchFailed(failure));

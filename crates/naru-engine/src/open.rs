@@ -132,11 +132,18 @@ impl Engine {
             std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for hierarchy in hierarchies.chain([Path::new("/sys/fs/cgroup").to_owned()]) {
             for name in ids_in(&hierarchy.join(parent)).filter(|name| !is_known(name)) {
-                if let Ok(cgroup) = Cgroup::open(&format!("{parent}/{name}")) {
-                    let _ = cgroup.delete();
-                }
+                // What outlived both its keeper and its row has nobody else to end it.
+                clear_cgroup(&format!("{parent}/{name}"));
             }
         }
+    }
+}
+
+/// Ends what runs in a control group and removes it. What fails is tried again by the next sweep.
+pub(crate) fn clear_cgroup(path: &str) {
+    if let Ok(cgroup) = Cgroup::open(path) {
+        let _ = cgroup.kill_all();
+        let _ = cgroup.delete();
     }
 }
 

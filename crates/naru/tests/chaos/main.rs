@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("failed: chaos; seed {seed}; logs are in {}", lab.dir.display());
+    println!("{}", lab.docker(&["ps", "-a", "--no-trunc"]).stdout);
     lab.remove_everything();
     ExitCode::FAILURE
 }

@@ -79,12 +79,19 @@ pub fn listed_right(lab: &Lab) {
                 std::fs::read_to_string(Path::new("/proc").join(pid).join("cgroup"))
                     .is_ok_and(|text| text.contains(id))
             };
-            let any = !lab.sh(&format!("grep -ls {id} /proc/[0-9]*/cgroup")).stdout.is_empty();
-            match status {
+            let alive = !lab.sh(&format!("grep -ls {id} /proc/[0-9]*/cgroup")).stdout.is_empty();
+            let right = match status {
                 "running" => pid != "0" && its(pid),
-                "exited" | "created" | "restarting" => !any,
+                "exited" | "created" | "restarting" => !alive,
                 _ => false,
+            };
+            if !right {
+                eprintln!(
+                    "  {id} is {status}, pid {pid}; a process of it {}",
+                    if alive { "lives" } else { "is not there" }
+                );
             }
+            right
         });
     }
 }
