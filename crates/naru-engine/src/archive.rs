@@ -110,7 +110,7 @@ impl Engine {
             let view = export_view(&container)?;
             engine.emit_about(&container, "export", &[]);
             tokio::task::spawn_blocking(move || {
-                let options = PackOptions { rename: Some(b".".to_vec()), whiteouts: false };
+                let options = PackOptions { rename: None, whiteouts: false };
                 pack(view.fd(), Path::new("."), &options, sender);
             });
             Ok(())

@@ -48,6 +48,10 @@ impl Engine {
         if container.pid().is_none() {
             return Err(Error::conflict(format!("container {} is not running", container.id)));
         }
+        if !container.cell().spec.stdio.tty {
+            // No terminal, no size: dockerd says nothing either.
+            return Ok(());
+        }
         let target = Target::container(container.id.clone());
         let resized = self.with_keeper(move |keeper| keeper.resize(&target, rows, cols)).await;
         match resized {

@@ -232,7 +232,9 @@ impl Engine {
             match error {
                 StartError::Failed(failed) => {
                     let text = format!("OCI runtime exec failed: exec failed: {}", failed.message);
-                    (i64::from(failed.docker_exit_code), Error::invalid(text).with_source(failed))
+                    // dockerd tells an exec's program that is missing from everything else that fails before it.
+                    let code = if failed.docker_exit_code == 127 { 127 } else { 126 };
+                    (code, Error::invalid(text).with_source(failed))
                 }
                 StartError::Client(error) => (CODE_FAILED, client_error(error)),
             }

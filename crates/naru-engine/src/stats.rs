@@ -170,6 +170,7 @@ fn process_row(pid: i32, users: &HashMap<u32, String>) -> Option<ProcessRow> {
         tty: tty_name(number(4)),
         cpu_secs: cpu_ticks / USER_HZ,
         rss_bytes: meminfo(&format!("{dir}/status"), "VmRSS:").unwrap_or(0),
+        comm: name.to_string(),
         command: if command.is_empty() { format!("[{name}]") } else { command.join(" ") },
     })
 }

@@ -288,5 +288,7 @@ pub struct ProcessRow {
     /// User and system time, in seconds.
     pub cpu_secs: u64,
     pub rss_bytes: u64,
+    /// The program's name as the kernel has it, at most 15 bytes (proc(5), /proc/pid/comm).
+    pub comm: String,
     pub command: String,
 }

@@ -29,7 +29,7 @@ struct Column {
     cell: fn(&ProcessRow, Timestamp) -> String,
 }
 
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 15] = [
     Column { name: "uid", title: "UID", cell: |row, _| row.uid.to_string() },
     Column { name: "user", title: "USER", cell: |row, _| row.user.clone() },
     Column { name: "pid", title: "PID", cell: |row, _| row.pid.to_string() },
@@ -40,6 +40,7 @@ const COLUMNS: [Column; 14] = [
     Column { name: "stime", title: "STIME", cell: |row, now| start_time(row.started_at, now) },
     Column { name: "tty", title: "TTY", cell: |row, _| row.tty.clone() },
     Column { name: "time", title: "TIME", cell: |row, _| clock_time(row.cpu_secs) },
+    Column { name: "comm", title: "COMMAND", cell: |row, _| row.comm.clone() },
     Column { name: "cmd", title: "CMD", cell: |row, _| row.command.clone() },
     Column { name: "args", title: "COMMAND", cell: |row, _| row.command.clone() },
     Column { name: "command", title: "COMMAND", cell: |row, _| row.command.clone() },
