@@ -15,7 +15,7 @@ const FILE_NAME: &str = "images.json";
 const NEW_FILE_NAME: &str = "images.json.new";
 const VERSION: u32 = 1;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Index {
     pub version: u32,
     /// By image id, the digest of the configuration.
@@ -36,7 +36,7 @@ pub(crate) struct Index {
     pub dropped_blobs: Vec<Digest>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ImageRecord {
     /// Lowest first.
     pub layers: Vec<Digest>,
@@ -49,13 +49,13 @@ pub(crate) struct ImageRecord {
     pub is_retired: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ManifestRecord {
     pub digest: Digest,
     pub media_type: String,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LayerRecord {
     /// Sum of the regular files' sizes.
     pub size: u64,

@@ -131,7 +131,10 @@ impl Store {
             let value = change(&mut next)?;
             let dropped = std::mem::take(&mut next.dropped);
             let dropped_blobs = std::mem::take(&mut next.dropped_blobs);
-            next.save(&self.inner.root)?;
+            // On a full disk a start, which only sweeps, has to work: otherwise nothing could be removed.
+            if next != *self.index() {
+                next.save(&self.inner.root)?;
+            }
             *self.inner.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
             for blob in &dropped_blobs {
                 self.remove_blob(blob);
