@@ -16,7 +16,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   demo     build naru, make base images, deploy examples/hello behind HTTPS, watch it crash and recover, clean up
-  test     every test: format, layers, unit, end-to-end and differential tests
+  test     every test that CI runs: format, layers, unit and end-to-end tests
   tidy     only the fast checks: format, layers, file sizes
   images   only make the base images that demo and test use
   setup    only install the system packages that demo and test need";

@@ -13,7 +13,12 @@ pub fn container(view: &ContainerView, size: Option<ContainerSize>, now: Timesta
         image_id: view.image_id.to_string(),
         command: command(&view.spec.process.args()),
         created: view.created.secs(),
-        ports: ports::summary(&view.spec.network.exposed, &view.ports),
+        // One that doesn't run has no ports, not even exposed ones.
+        ports: if view.state.pid == 0 {
+            Vec::new()
+        } else {
+            ports::summary(&view.spec.network.exposed, &view.ports)
+        },
         size_rw: size.map_or(0, |size| size.rw as i64),
         size_root_fs: size.map_or(0, |size| size.root_fs as i64),
         labels: view.spec.labels.clone(),

@@ -27,9 +27,9 @@ pub async fn attach(context: Arc<ApiContext>, mut request: Request) -> Result<Re
     // First the live stream, then the older lines: the other way round, lines in between would be lost.
     let container = if stream { context.engine.attach(id, options).await? } else { closed_stream()? };
     let preface = if with_logs {
-            let options = LogOptions { stdout, stderr, ..LogOptions::default() };
-            let records = context.engine.logs(id, options).await?;
-            Some(logs::framed(records, logs::Shape { tty, timestamps: false, details: false }))
+        let options = LogOptions { stdout, stderr, ..LogOptions::default() };
+        let records = context.engine.logs(id, options).await?;
+        Some(logs::framed(records, logs::Shape { tty, timestamps: false, details: false }))
     } else {
         None
     };

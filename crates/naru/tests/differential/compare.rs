@@ -2,7 +2,7 @@
 
 use crate::engine::Out;
 use crate::step::{Compare, Step};
-use crate::{allowed, normal, shape};
+use crate::{class, normal, shape};
 
 /// Each as one line that says where, what dockerd has and what naru has.
 pub fn differences(step: &Step, outs: [&Out; 2], dirs: [&str; 2]) -> Vec<String> {
@@ -42,7 +42,9 @@ fn brief(out: &Out) -> String {
 }
 
 fn normal_lines(text: &str, dir: &str) -> Vec<String> {
-    normal::text(text, dir).lines().map(str::to_owned).collect()
+    // An exec that can't start says so on standard output.
+    let said = |line: &str| if line.contains("unable to ") { class::class(line) } else { line.to_owned() };
+    normal::text(text, dir).lines().map(said).collect()
 }
 
 fn lines(what: &str, sides: [Vec<String>; 2], found: &mut Vec<String>) {
@@ -87,7 +89,7 @@ fn http(step: &Step, outs: [&Out; 2], dirs: [&str; 2], found: &mut Vec<String>) 
 /// Equal texts, or different wordings of one class of error.
 fn errors(sides: [String; 2], found: &mut Vec<String>) {
     let [left, right] = sides.each_ref().map(|text| {
-        let kept = text.lines().filter(|line| !is_advice(line)).map(allowed::class);
+        let kept = text.lines().filter(|line| !is_advice(line)).map(class::class);
         kept.collect::<Vec<String>>()
     });
     lines("stderr", [left, right], found);

@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// Ends it and removes what is its own; answers with what it would have left.
-    pub fn finish(mut self) -> Vec<String> {
+    pub fn finish(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         drop(self.namespaces.stdin.take());
         let deadline = Instant::now() + SOON;
@@ -129,12 +129,19 @@ impl Engine {
         }
         remove_cgroup(&Path::new("/sys/fs/cgroup").join(&self.cgroup_parent));
         left.extend(left_on_host(&self.cgroup_parent));
-        if std::env::var_os("NARU_DIFFERENTIAL_KEEP").is_none()
+        if self.dir.exists()
             && let Err(error) = std::fs::remove_dir_all(&self.dir)
         {
             left.push(format!("{}: {error}", self.dir.display()));
         }
         left
+    }
+}
+
+/// After a failed start too nothing stays.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -7,6 +7,7 @@
 //! a fault of the normalisation. `--show` prints what both answered.
 
 mod allowed;
+mod class;
 mod compare;
 mod engine;
 mod normal;
@@ -62,7 +63,7 @@ struct Observed {
 }
 
 fn observe(name: &str, kind: Kind, steps: &[Step], base: &Path) -> Observed {
-    let engine = Engine::start(kind, name);
+    let mut engine = Engine::start(kind, name);
     script::prepare(&engine.dir, base);
     let mut variables = Variables::new(&engine);
     let outs = steps.iter().map(|step| step.run(&engine, &mut variables)).collect();

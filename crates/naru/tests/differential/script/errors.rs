@@ -29,7 +29,7 @@ pub const STEPS: &[Step] = &[
     text("missing: save", "save -o {DIR}/x ghost"),
     text("missing: two of three", "rm ghost spirit"),
     text("bad: image name", "run --rm Bad:Name:x true"),
-    text("bad: tag name", "tag busybox UPPER/x"),
+    text("bad: tag name", "tag busybox x/UPPER"),
     text("bad: container name", "create --name /a/b busybox"),
     text("bad: flag", "run --no-such-flag busybox"),
     text("bad: no arguments", "run"),
