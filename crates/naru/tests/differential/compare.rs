@@ -33,7 +33,7 @@ pub fn differences(step: &Step, outs: [&Out; 2], dirs: [&str; 2]) -> Vec<String>
         }
         Compare::Shape | Compare::Values => json(step, outs, dirs, &mut found),
     }
-    errors([0, 1].map(|i| normal::text(&outs[i].stderr, dirs[i])), &mut found);
+    errors(&[0, 1].map(|i| normal::text(&outs[i].stderr, dirs[i])), &mut found);
     found
 }
 
@@ -82,12 +82,12 @@ fn http(step: &Step, outs: [&Out; 2], dirs: [&str; 2], found: &mut Vec<String>) 
             let body = shape::parse(&outs[i].stdout).unwrap_or_default();
             normal::text(body["message"].as_str().unwrap_or_default(), dirs[i])
         };
-        errors([message(0), message(1)], found);
+        errors(&[message(0), message(1)], found);
     }
 }
 
 /// Equal texts, or different wordings of one class of error.
-fn errors(sides: [String; 2], found: &mut Vec<String>) {
+fn errors(sides: &[String; 2], found: &mut Vec<String>) {
     let [left, right] = sides.each_ref().map(|text| {
         let kept = text.lines().filter(|line| !is_advice(line)).map(class::class);
         kept.collect::<Vec<String>>()
