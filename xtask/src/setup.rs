@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// (a file that proves the package is there, the Debian package). What is tested against is the real thing.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 12] = [
+    ("/usr/bin/skopeo", "skopeo"),
+    ("/usr/bin/pgrep", "procps"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
     ("/usr/bin/docker-registry", "docker-registry"),
     ("/usr/bin/busybox", "busybox-static"),
