@@ -1,0 +1,89 @@
+//! The child's steps that change the process itself: limits, terminal, working directory, standard descriptors.
+//! Child-safe.
+
+use super::{ReportKind, Slots, encode};
+use crate::plan::Plan;
+use naru_kernel::{Errno, exec, path, rlimit, tty, unix};
+use rustix::fs::{Mode, OFlags, Uid};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+pub(super) fn write_host(path: &CStr, value: &CStr) -> Result<(), Errno> {
+    let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&fd, value.to_bytes()).map(drop)
+}
+
+/// Without CAP_SYS_RESOURCE the hard limit cannot rise: then what is possible is set, and the step still fails (as a
+/// warning), so that the caller hears of it.
+pub(super) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    match rlimit::set(resource, soft, hard) {
+        Err(Errno::PERM) => {
+            let (_, ceiling) = rlimit::get(resource)?;
+            rlimit::set(resource, soft.min(ceiling), hard.min(ceiling))?;
+            Err(Errno::PERM)
+        }
+        other => other,
+    }
+}
+
+/// Opens a terminal in the container's own devpts and gives its master to the parent.
+pub(super) fn open_terminal(
+    slots: &mut Slots,
+    report: BorrowedFd<'_>,
+    rows: u16,
+    cols: u16,
+) -> Result<(), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = match &slots.devpts {
+        Some(devpts) => rustix::fs::openat(devpts, c"ptmx", flags, Mode::empty())?,
+        // An exec: the calling process's root is the container's.
+        None => rustix::fs::open(c"/dev/pts/ptmx", flags, Mode::empty())?,
+    };
+    if !path::is_char_device(&master, 5, 2)? {
+        return Err(Errno::NODEV);
+    }
+    rustix::pty::unlockpt(&master)?;
+    let peer_flags =
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+    // TIOCGPTPEER: the slave comes from the master, not from a path that could be swapped (CVE-2025-52565).
+    slots.terminal = Some(rustix::pty::ioctl_tiocgptpeer(&master, peer_flags)?);
+    if rows != 0 || cols != 0 {
+        tty::set_size(&master, rows, cols)?;
+    }
+    unix::send(report, &encode(ReportKind::PtyMaster, 0, 0), &[master.as_fd()])
+}
+
+/// By descriptor beneath the root, so that `/proc/self/fd/N` and its like cannot lead out (CVE-2024-21626).
+pub(super) fn change_dir(root: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
+    let dir = path::open_in_root(root, target, OFlags::DIRECTORY)?;
+    rustix::process::fchdir(dir)?;
+    // A directory that is outside the root shows as "(unreachable)…" in the raw getcwd(2).
+    let mut buffer = [0u8; 4096];
+    let cwd = naru_kernel::path::current_dir(&mut buffer)?;
+    if cwd.first() == Some(&b'/') { Ok(()) } else { Err(Errno::ACCESS) }
+}
+
+pub(super) fn install_stdio(plan: &Plan, slots: &Slots) -> Result<(), Errno> {
+    if let Some(fds) = &plan.stdio {
+        for (target, fd) in (0..).zip(fds) {
+            give_to_user(fd.as_fd(), plan.stdio_owner);
+            exec::install_stdio(fd.as_fd(), target)?;
+        }
+        return Ok(());
+    }
+    let Some(terminal) = &slots.terminal else { return Err(Errno::NOTTY) };
+    give_to_user(terminal.as_fd(), plan.stdio_owner);
+    tty::set_controlling(terminal)?;
+    for target in 0..3 {
+        exec::install_stdio(terminal.as_fd(), target)?;
+    }
+    Ok(())
+}
+
+/// So that an unprivileged program can open /dev/stdout again. The null device is the host's own and stays as it is;
+/// what cannot be given away (a file on a foreign file system) stays, too.
+pub(super) fn give_to_user(fd: BorrowedFd<'_>, uid: u32) {
+    if uid != 0 && !path::is_char_device(fd, 1, 3).unwrap_or(true) {
+        let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+    }
+}
