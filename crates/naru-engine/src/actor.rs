@@ -198,10 +198,8 @@ impl Actor {
                 }
             }
             Effect::Emit(what) => self.emit(what),
-            Effect::Vanish => {
-                self.engine.forget(&self.container);
-                return ControlFlow::Break(());
-            }
+            Effect::Unlist => self.engine.forget(&self.container),
+            Effect::Vanish => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(None)
     }

@@ -237,6 +237,8 @@ impl Step<'_> {
             return state;
         }
         let result = wait_result(state.last());
+        // First of all: whoever hears of the end, and looks, must not find it.
+        self.push(Effect::Unlist);
         self.emit(Happening::Destroy);
         for (ask, _) in self.waiters.drain(..) {
             self.effects.push(Effect::AnswerWait(ask, result.clone()));

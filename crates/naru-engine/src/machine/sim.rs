@@ -38,6 +38,7 @@ struct World {
     freezing: Vec<Ask>,
     thawing: Vec<Ask>,
     asked: BTreeSet<Ask>,
+    unlisted: bool,
     gone: bool,
     user_stopped: bool,
 }
@@ -83,7 +84,10 @@ impl World {
                 Effect::Answer(ask, _) | Effect::AnswerWait(ask, _) => {
                     assert!(self.asked.remove(ask), "answered twice: {ask}");
                 }
-                Effect::Emit(_) => {}
+                Effect::Emit(what) => {
+                    assert_eq!(self.unlisted, *what == Happening::Destroy, "destroy is told when it is true");
+                }
+                Effect::Unlist => self.unlisted = true,
                 Effect::Vanish => {
                     assert!(
                         self.asked
@@ -92,6 +96,7 @@ impl World {
                     );
                     assert!(!self.process && !self.resources, "removed but something is left");
                     assert!(machine.pending.is_empty() && machine.waiters.is_empty());
+                    assert!(self.unlisted);
                     self.gone = true;
                 }
             }

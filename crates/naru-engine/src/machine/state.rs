@@ -238,7 +238,9 @@ pub enum Effect {
     Answer(Ask, Result<(), Refusal>),
     AnswerWait(Ask, WaitResult),
     Emit(Happening),
-    /// Nothing is left of it: forget the container.
+    /// Nothing is left of it: take it out of every list.
+    Unlist,
+    /// The container's task ends; always the last effect.
     Vanish,
 }
 
