@@ -15,8 +15,25 @@ pub struct SpawnRequest<'a> {
     pub cgroup: Option<&'a crate::cgroup::Cgroup>,
     pub netns: NetNs,
     pub stdio: Stdio,
+    pub options: SpawnOptions<'a>,
+}
+
+/// What most starts do not ask for.
+#[derive(Debug, Default)]
+pub struct SpawnOptions<'a> {
     /// Run naru's init as pid 1, which reaps and forwards signals (`--init`).
     pub init: bool,
+    /// Where pivot_root(2) is refused (a root on the initial ramfs): MS_MOVE and chroot(2) instead.
+    pub no_pivot: bool,
+    /// The program keeps the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// Installed as descriptors 3 and following, in this order. LISTEN_FDS is the caller's to set.
+    pub preserve_fds: Vec<OwnedFd>,
+    /// A listening SOCK_SEQPACKET socket: the child stops before its last steps, and [`crate::gate::open`] on a
+    /// connection to it makes it go on.
+    pub gate: Option<OwnedFd>,
+    /// The hooks to run and the state to tell them; the spec's own list is not looked at.
+    pub hooks: Option<&'a crate::hooks::HookInput<'a>>,
 }
 
 /// Start a further process in a running container.
@@ -33,6 +50,21 @@ pub struct ExecRequest<'a> {
     pub stdio: Stdio,
     /// All capabilities (`exec --privileged`); the seccomp filter stays.
     pub privileged: bool,
+    /// Installed as descriptors 3 and following.
+    pub preserve_fds: Vec<OwnedFd>,
+    /// What a seccomp agent (`listenerPath`) is told of the container.
+    pub state: Option<&'a oci::State>,
+}
+
+impl NetNs {
+    /// What the spec says: a new namespace, one to join, or, without an entry, the caller's.
+    pub fn of_spec(spec: &oci::Spec) -> Result<Self, SpawnError> {
+        let Some(namespace) = spec.namespace(oci::NamespaceKind::Network) else { return Ok(Self::Host) };
+        let Some(path) = &namespace.path else { return Ok(Self::New) };
+        let error = crate::errors::StartError::new(crate::errors::Context::Init);
+        let open = naru_kernel::ns::open(path);
+        open.map(Self::Fd).map_err(|cause| error.io(&format!("open namespace {path}"), &cause))
+    }
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ mod common;
 
 use common::{DOCKER_CAPS, Group, Root, run, shell, skip, spec, start, start_with};
 use naru_kernel::pidfd::ExitStatus;
-use naru_runtime::request::{NetNs, SpawnRequest, Stdio};
+use naru_runtime::request::{NetNs, SpawnOptions, SpawnRequest, Stdio};
 use std::io::Read;
 
 fn check(script: &str, expect: &str) {
@@ -195,7 +195,7 @@ fn a_terminal() {
         cgroup: Some(&group.0),
         netns: NetNs::New,
         stdio,
-        init: false,
+        options: SpawnOptions::default(),
     };
     let spawned = naru_runtime::spawn::spawn(request).unwrap();
     let mut master = std::fs::File::from(spawned.pty_master.unwrap());

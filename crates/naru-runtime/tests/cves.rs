@@ -9,7 +9,7 @@ use common::{Group, Root, exec, skip, spec, start, start_with};
 use naru_kernel::pidfd::{self, ExitStatus};
 use naru_kernel::{Errno, keyring};
 use naru_runtime::oci::{self, Mount};
-use naru_runtime::request::{NetNs, SpawnRequest, Stdio};
+use naru_runtime::request::{NetNs, SpawnOptions, SpawnRequest, Stdio};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -148,7 +148,7 @@ fn the_console_is_the_terminal_and_stays_inside() {
             cgroup: Some(&group.0),
             netns,
             stdio,
-            init: false,
+            options: SpawnOptions::default(),
         });
         spawned.map(|spawned| pidfd::wait(&spawned.pidfd).unwrap())
     };

@@ -203,6 +203,8 @@ fn exec_with_a_terminal() {
         cgroup: Some(&group.0),
         stdio: Stdio::Pty { rows: 10, cols: 20 },
         privileged: false,
+        preserve_fds: Vec::new(),
+        state: None,
     })
     .unwrap();
     let mut text = Vec::new();

@@ -87,7 +87,7 @@ pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnErro
         steps.push(Op::Domainname(error.c_string(&spec.domainname)?));
     }
     process::finish(&mut steps, &process::Rights::of_container(spec, &identity), &spec.process.cwd, error)?;
-    if request.init {
+    if request.options.init {
         steps.push(Op::Init);
     }
     let program = process::program(&spec.process, &identity, error)?;

@@ -14,7 +14,7 @@ use super::table::Early;
 use super::wire::Fds;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::oci;
-use crate::request::{self, NetNs, SpawnError, SpawnRequest, Spawned};
+use crate::request::{self, NetNs, SpawnError, SpawnOptions, SpawnRequest, Spawned};
 use naru_kernel::{Errno, clock, pidfd};
 use naru_types::signal::Signal;
 use serde::de::DeserializeOwned;
@@ -57,7 +57,7 @@ impl Keeper {
             cgroup: cgroup.as_ref(),
             netns,
             stdio,
-            init: request.init,
+            options: SpawnOptions { init: request.init, ..SpawnOptions::default() },
         });
         let spawned = match spawned {
             Ok(spawned) => spawned,
@@ -101,6 +101,8 @@ impl Keeper {
             cgroup: cgroup.as_ref(),
             stdio,
             privileged: request.privileged,
+            preserve_fds: Vec::new(),
+            state: None,
         })?;
         let warnings = spawned.warnings.clone();
         let target = Target::exec(request.id, request.exec_id);

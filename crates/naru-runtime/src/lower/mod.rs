@@ -105,6 +105,7 @@ pub fn lower(container: &ContainerSpec, input: &LowerInput) -> Result<oci::Spec>
         rootfs_propagation: rootfs_propagation(&input.binds).to_owned(),
         masked_paths: list(&security.masked_paths, &MASKED_PATHS),
         readonly_paths: list(&security.readonly_paths, &READONLY_PATHS),
+        ..oci::Linux::default()
     };
     Ok(oci::Spec {
         version: oci::VERSION.into(),
@@ -118,6 +119,7 @@ pub fn lower(container: &ContainerSpec, input: &LowerInput) -> Result<oci::Spec>
         mounts: mounts::of(container, input)?,
         annotations: container.annotations.clone(),
         linux,
+        hooks: oci::Hooks::default(),
     })
 }
 
@@ -164,6 +166,7 @@ fn process(container: &ContainerSpec, input: &LowerInput, capabilities: Vec<Stri
             permitted: capabilities,
             ..oci::Capabilities::default()
         }),
+        ..oci::Process::default()
     })
 }
 

@@ -5,7 +5,7 @@
 use naru_kernel::pidfd::{self, ExitStatus};
 use naru_runtime::cgroup::Cgroup;
 use naru_runtime::oci::{self, Namespace, NamespaceKind};
-use naru_runtime::request::{ExecRequest, NetNs, SpawnError, SpawnRequest, Spawned, Stdio};
+use naru_runtime::request::{ExecRequest, NetNs, SpawnError, SpawnOptions, SpawnRequest, Spawned, Stdio};
 use naru_runtime::rootfs::Rootfs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -171,7 +171,14 @@ pub fn start_with(
     let (stdio, output) = pipes();
     let rootfs = root.rootfs();
     let cgroup = group.map(|group| &group.0);
-    let request = SpawnRequest { spec, rootfs: &rootfs, cgroup, netns: NetNs::New, stdio, init };
+    let request = SpawnRequest {
+        spec,
+        rootfs: &rootfs,
+        cgroup,
+        netns: NetNs::New,
+        stdio,
+        options: SpawnOptions { init, ..SpawnOptions::default() },
+    };
     naru_runtime::spawn::spawn(request).map(|spawned| Running { spawned, output })
 }
 
@@ -191,6 +198,8 @@ pub fn exec(
         cgroup: group.map(|group| &group.0),
         stdio,
         privileged,
+        preserve_fds: Vec::new(),
+        state: None,
     };
     naru_runtime::exec::exec(request).map(|spawned| Running { spawned, output })
 }
