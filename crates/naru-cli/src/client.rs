@@ -11,13 +11,12 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 pub use naru_wire::API_VERSION;
-const SOCKET_DEFAULT: &str = "/run/naru/naru.sock";
 /// Longest JSON answer that is believed, in bytes.
 const ANSWER_LEN_MAX: u64 = 256 << 20;
 
-/// naru's own socket, the one that a daemon is started for.
-pub fn default_socket() -> &'static Path {
-    Path::new(SOCKET_DEFAULT)
+/// naru's own socket, the one that a daemon is started for; each user has one.
+pub fn default_socket() -> PathBuf {
+    naru_kernel::instance::socket()
 }
 
 /// Where the daemon is.
@@ -33,7 +32,7 @@ impl Endpoint {
             variable("NARU_HOST").or_else(|| variable("DOCKER_HOST")).map(|(_, value)| value)
         };
         match flag.map(str::to_owned).or_else(from_environment) {
-            None => Self(default_socket().to_owned(), None),
+            None => Self(default_socket(), None),
             Some(text) => match text.strip_prefix("unix://") {
                 Some(path) => Self(path.into(), None),
                 None if text.starts_with('/') => Self(text.into(), None),

@@ -23,6 +23,7 @@ pub mod clock;
 pub mod devbpf;
 pub mod exec;
 pub mod inotify;
+pub mod instance;
 pub mod keyring;
 pub mod loopback;
 pub mod mount;

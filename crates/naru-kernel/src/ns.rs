@@ -44,6 +44,17 @@ pub fn open_own(kind: &str) -> io::Result<OwnedFd> {
     open(&format!("/proc/thread-self/ns/{kind}"))
 }
 
+/// Whether the caller's user namespace is not the machine's own: where `/proc/self/uid_map` is not the identity over all
+/// numbers (user_namespaces(7)). Without a readable map the kernel has no user namespaces.
+pub fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_identity(&map))
+}
+
+fn is_identity(map: &str) -> bool {
+    const ALL: &str = "4294967295";
+    map.split_whitespace().eq(["0", "0", ALL])
+}
+
 /// Makes a new network namespace and returns it; the caller stays where it is. A short-lived thread does the unshare,
 /// since the namespace is a property of a thread.
 pub fn new_netns() -> io::Result<OwnedFd> {
@@ -70,6 +81,13 @@ pub fn run_in<T: Send>(fd: impl AsFd, flags: NsFlags, work: impl FnOnce() -> T +
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machines_own_map_is_the_identity() {
+        assert!(is_identity("         0          0 4294967295\n"));
+        assert!(!is_identity("         0       1000          1\n"));
+        assert!(!is_identity("0 1000 1\n1 100000 65536\n"));
+    }
 
     #[test]
     fn a_new_netns_is_another_one() {

@@ -6,6 +6,7 @@
 
 use clap::Parser;
 use naru_engine::EngineConfig;
+use naru_kernel::instance;
 use naru_ops::{OpsConfig, WebhookUrl};
 use naru_proxy::ProxyConfig;
 use naru_types::{Error, Result};
@@ -13,22 +14,20 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Read when it exists; a file named by `--config` must exist.
-const CONFIG_DEFAULT: &str = "/etc/naru/daemon.json";
 const CONFIG_LEN_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Parser)]
 #[command(name = "naru daemon", about = "The engine: containers, images, networks, the API, alerts, routes")]
 pub struct DaemonFlags {
-    /// Configuration file
+    /// Configuration file (default: /etc/naru/daemon.json, or ~/.config/naru/daemon.json for an ordinary user)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// State that survives a reboot
-    #[arg(long, default_value = "/var/lib/naru")]
-    root: PathBuf,
-    /// State that doesn't: sockets and bundles
-    #[arg(long, default_value = "/run/naru")]
-    run: PathBuf,
+    /// State that survives a reboot (default: /var/lib/naru, or ~/.local/share/naru for an ordinary user)
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// State that doesn't: sockets and bundles (default: /run/naru, or $XDG_RUNTIME_DIR/naru for an ordinary user)
+    #[arg(long)]
+    run: Option<PathBuf>,
     /// The API's socket (default: RUN/naru.sock)
     #[arg(long)]
     socket: Option<PathBuf>,
@@ -76,12 +75,9 @@ pub struct DaemonConfig {
 
 impl DaemonConfig {
     pub fn from_flags(flags: DaemonFlags) -> Result<Self> {
-        let flags = DaemonFlags {
-            root: absolute(flags.root)?,
-            run: absolute(flags.run)?,
-            socket: flags.socket.map(absolute).transpose()?,
-            ..flags
-        };
+        let root = absolute(flags.root.unwrap_or_else(instance::root_dir))?;
+        let run = absolute(flags.run.unwrap_or_else(instance::run_dir))?;
+        let socket = flags.socket.map(absolute).transpose()?;
         let file = read_file(flags.config.as_deref())?;
         let exe = std::env::current_exe()
             .map_err(|error| Error::internal("cannot find naru's own binary").with_source(error))?;
@@ -91,11 +87,11 @@ impl DaemonConfig {
         };
         let subnet = flags.bip.or(file.bip).unwrap_or_else(|| "172.17.0.0/16".into());
         Ok(Self {
-            socket: flags.socket.unwrap_or_else(|| flags.run.join("naru.sock")),
+            socket: socket.unwrap_or_else(|| run.join("naru.sock")),
             detached: flags.detached,
             ops: OpsConfig {
-                root: flags.root.clone(),
-                run: flags.run.clone(),
+                root: root.clone(),
+                run: run.clone(),
                 exe: exe.clone(),
                 proxy_http: flags.proxy_http,
                 proxy_https: flags.proxy_https,
@@ -103,8 +99,8 @@ impl DaemonConfig {
                 host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             },
             engine: EngineConfig {
-                root: flags.root,
-                run: flags.run,
+                root,
+                run,
                 cgroup_parent: flags.cgroup_parent,
                 exe,
                 registry_mirrors: file.registry_mirrors,
@@ -124,7 +120,9 @@ fn absolute(path: PathBuf) -> Result<PathBuf> {
 }
 
 fn read_file(named: Option<&Path>) -> Result<ConfigFile> {
-    let path = named.unwrap_or(Path::new(CONFIG_DEFAULT));
+    let default = instance::config_file();
+    // The default is read when it exists; a file that was named must exist.
+    let path = named.unwrap_or(&default);
     let broken = |what: String| Error::invalid(format!("configuration {}: {what}", path.display()));
     let size = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),

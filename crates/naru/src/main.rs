@@ -5,6 +5,7 @@ mod config;
 mod daemon;
 mod ops_face;
 mod roles;
+mod rootless;
 mod step_runner;
 mod wiring;
 
@@ -16,6 +17,9 @@ fn main() -> ExitCode {
     match args.get(1).and_then(|role| role.to_str()) {
         Some("daemon") => roles::daemon(&args[1..]),
         Some("keeper") => roles::keeper(&args[1..]),
+        Some(rootless::MAP_ROLE) => {
+            args.get(2).and_then(|pid| pid.to_str()).map_or(ExitCode::FAILURE, rootless::map_role)
+        }
         Some("proxy") => roles::proxy(&args[1..]),
         _ => naru_cli::run(args),
     }

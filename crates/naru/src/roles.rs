@@ -40,7 +40,12 @@ pub fn daemon(args: &[OsString]) -> ExitCode {
         Err(error) => return usage(&error),
     };
     leave_session(flags.detached);
-    match DaemonConfig::from_flags(flags).and_then(crate::daemon::run) {
+    let started = DaemonConfig::from_flags(flags).and_then(|config| {
+        // Before the first thread: a user namespace is joined by a process with one thread only.
+        crate::rootless::enter(&config.engine.run)?;
+        crate::daemon::run(config)
+    });
+    match started {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&error),
     }
