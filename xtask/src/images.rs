@@ -73,11 +73,16 @@ fn ensure(image: &BaseImage) -> Result<PathBuf> {
 }
 
 fn cache_dir() -> Result<PathBuf> {
+    cache("naru-base-images")
+}
+
+/// A directory of the user's cache.
+pub fn cache(name: &str) -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .unwrap_or_else(|| repository().join("target"));
-    let dir = base.join("naru-base-images");
+    let dir = base.join(name);
     std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     Ok(dir)
 }
@@ -111,23 +116,30 @@ fn busybox(tar: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mmdebstrap reads the mirror from the host's own apt sources, so none is written down here.
 fn debian(tar: &Path, packages: &[&str]) -> Result<()> {
-    let sources = host_sources()?;
-    let log = std::fs::File::create(tar.with_extension("log"))?;
+    let options = [
+        "--format=tar".to_owned(),
+        format!("--include={}", packages.join(",")),
+        "--customize-hook=rm -f \"$1\"/etc/resolv.conf \"$1\"/etc/hostname".to_owned(),
+    ];
+    mmdebstrap(SUITE, tar, &options)
+}
+
+/// A minimal Debian of `suite` at `target`, without documentation and package lists. mmdebstrap reads the mirror from
+/// the host's own apt sources, so none is written down here.
+pub fn mmdebstrap(suite: &str, target: &Path, options: &[String]) -> Result<()> {
+    let sources = host_sources(suite)?;
+    let log = std::fs::File::create(target.with_extension("log"))?;
     let mut child = Command::new("mmdebstrap")
-        .args(["--mode=root", "--variant=minbase", "--format=tar"])
+        .args(["--mode=root", "--variant=minbase"])
         .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
         .arg("--dpkgopt=path-exclude=/usr/share/doc/*")
         .arg("--dpkgopt=path-exclude=/usr/share/man/*")
         .arg("--dpkgopt=path-exclude=/usr/share/locale/*")
-        .arg(format!("--include={}", packages.join(",")))
-        .args([
-            "--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*",
-            "--customize-hook=rm -f \"$1\"/etc/resolv.conf \"$1\"/etc/hostname",
-        ])
-        .arg(SUITE)
-        .arg(tar)
+        .arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*")
+        .args(options)
+        .arg(suite)
+        .arg(target)
         .arg("-")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -141,31 +153,56 @@ fn debian(tar: &Path, packages: &[&str]) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(format!("mmdebstrap: {status}; see {}", tar.with_extension("log").display()).into())
+    Err(format!("mmdebstrap: {status}; see {}", target.with_extension("log").display()).into())
 }
 
-/// The host's `deb` lines for Debian, in the one-line format that mmdebstrap reads from standard input.
-fn host_sources() -> Result<String> {
+/// The host's `deb` lines for Debian, in the one-line format that mmdebstrap reads from standard input. A suite that
+/// the host itself doesn't use is taken from the mirror of the one that it does.
+fn host_sources(suite: &str) -> Result<String> {
     let indexes = read(Command::new("apt-get").args([
         "indextargets",
         "--format",
         "$(SITE) $(RELEASE) $(COMPONENT)",
         "Created-By: Packages",
     ]))?;
+    let lines = deb_lines(&indexes, suite);
+    if lines.is_empty() {
+        return Err(format!("the host's apt sources have no {SUITE}; run apt-get update").into());
+    }
+    Ok(lines)
+}
+
+/// `indexes`: lines of `site release component`.
+fn deb_lines(indexes: &str, suite: &str) -> String {
+    let wanted = |release: &str| if suite == SUITE { release.starts_with(SUITE) } else { release == SUITE };
     let mut lines: Vec<String> = indexes
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             let (site, release, component) = (words.next()?, words.next()?, words.next()?);
-            release.starts_with(SUITE).then(|| {
+            wanted(release).then(|| {
+                let release = release.replacen(SUITE, suite, 1);
                 format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {site} {release} {component}\n")
             })
         })
         .collect();
     lines.sort();
     lines.dedup();
-    if lines.is_empty() {
-        return Err(format!("the host's apt sources have no {SUITE}; run apt-get update").into());
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deb_lines;
+
+    #[test]
+    fn another_suite_comes_from_the_same_mirror() {
+        let indexes = "http://m/debian bookworm main\nhttp://m/debian bookworm-updates main\nhttp://m/other stable main\n";
+        let signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://m/debian";
+        assert_eq!(
+            deb_lines(indexes, "bookworm"),
+            format!("{signed} bookworm main\n{signed} bookworm-updates main\n")
+        );
+        assert_eq!(deb_lines(indexes, "trixie"), format!("{signed} trixie main\n"));
     }
-    Ok(lines.concat())
 }

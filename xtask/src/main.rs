@@ -2,6 +2,7 @@
 //! test; both set a fresh machine up by themselves.
 
 mod demo;
+mod guest;
 mod images;
 mod layers;
 mod process;
@@ -17,6 +18,8 @@ usage: cargo xtask COMMAND
 
   demo     build naru, make base images, deploy examples/hello behind HTTPS, watch it crash and recover, clean up
   test     every test that CI runs: format, layers, unit and end-to-end tests
+  guest    the runtime's tests in a virtual machine: Debian's kernel, only cgroup v2, systemd, AppArmor
+           guest rootless: the tests of an unprivileged user; guest NAME…: test binaries by name
   tidy     only the fast checks: format, layers, file sizes
   images   only make the base images that demo and test use
   setup    only install the system packages that demo and test need";
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let result = match command.as_deref() {
         Some("demo") => demo::run_demo(),
         Some("test") => test::run(),
+        Some("guest") => guest::run(std::env::args().skip(2)),
         Some("tidy") => tidy::run(),
         Some("images") => setup::ensure().and_then(|()| images::ensure_all().map(drop)),
         Some("setup") => setup::ensure(),

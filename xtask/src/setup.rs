@@ -22,12 +22,32 @@ const NEEDED: [(&str, &str); 12] = [
 /// Where a stock docker client may already be; Debian's package otherwise.
 const DOCKER_CLIENTS: [&str; 2] = ["/usr/local/bin/docker", "/usr/bin/docker"];
 
+/// What only `cargo xtask guest` needs.
+const GUEST_NEEDS: [(&str, &str); 5] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/bin/mmdebstrap", "mmdebstrap"),
+    ("/usr/sbin/mke2fs", "e2fsprogs"),
+    ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
 pub fn ensure() -> Result<()> {
-    let mut missing: Vec<&str> =
-        NEEDED.iter().filter(|(proof, _)| !exists(proof)).map(|(_, package)| *package).collect();
+    let mut missing = missing(&NEEDED);
     if !DOCKER_CLIENTS.iter().any(|path| exists(path)) {
         missing.push("docker.io");
     }
+    install(&missing)
+}
+
+pub fn ensure_guest() -> Result<()> {
+    install(&missing(&GUEST_NEEDS))
+}
+
+fn missing(needed: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    needed.iter().filter(|(proof, _)| !exists(proof)).map(|(_, package)| *package).collect()
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -37,7 +57,7 @@ pub fn ensure() -> Result<()> {
     }
     println!("installing: {packages}");
     run(apt_get().args(["update", "-qq"]))?;
-    run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))
+    run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing))
 }
 
 /// busybox-static puts its binary in /bin on releases without a merged /usr.
