@@ -51,26 +51,6 @@ pub fn enter(run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The limits of this mode, in sentences, for `naru info`; none outside of a user namespace.
-pub fn warnings() -> Vec<String> {
-    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return Vec::new() };
-    if !ns::in_user_namespace() {
-        return Vec::new();
-    }
-    let mut warnings = vec![
-        "rootless: published ports and routes can be reached only inside the rootless network namespace"
-            .to_owned(),
-    ];
-    if map.lines().count() == 1 {
-        warnings.push(
-            "rootless: only one user number is mapped, so images whose files have several owners cannot be \
-             unpacked; install newuidmap and give the user a range in /etc/subuid and /etc/subgid"
-                .to_owned(),
-        );
-    }
-    warnings
-}
-
 /// The role `naru rootless-map PID`: waits for a byte on standard input, maps the numbers of that process's user
 /// namespace, and says by its exit code whether it could. It is another process because the one that has entered a new
 /// user namespace has no rights in the old one any more.

@@ -7,7 +7,7 @@ use crate::routes::fixed::{DOCKER_VERSION, NARU_VERSION};
 use crate::web::request::Request;
 use crate::web::respond::{self, Response};
 use naru_engine::{EngineConfig, Status};
-use naru_kernel::clock;
+use naru_kernel::{clock, ns};
 use naru_types::{Error, Result};
 use naru_wire::system::{FirewallBackend, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm};
 use std::collections::BTreeMap;
@@ -77,11 +77,37 @@ fn gather(context: &ApiContext) -> Result<Info> {
         // Containers go on when the daemon ends; that is not an option of naru.
         live_restore_enabled: true,
         init_binary: "naru".into(),
-        security_options: vec!["name=seccomp,profile=builtin".into()],
+        security_options: security_options(),
         firewall_backend: FirewallBackend { driver: "nftables".into() },
         labels: vec![format!("naru.version={NARU_VERSION}")],
+        warnings: Some(rootless_warnings()).filter(|warnings| !warnings.is_empty()),
         ..Info::default()
     })
+}
+
+fn security_options() -> Vec<String> {
+    let rootless = ns::in_user_namespace().then_some("name=rootless");
+    ["name=seccomp,profile=builtin"].into_iter().chain(rootless).map(str::to_owned).collect()
+}
+
+/// The limits of rootless mode, in sentences, for `naru info`; none outside of a user namespace.
+fn rootless_warnings() -> Vec<String> {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return Vec::new() };
+    if !ns::in_user_namespace() {
+        return Vec::new();
+    }
+    let mut warnings = vec![
+        "rootless: published ports and routes can be reached only inside the rootless network namespace"
+            .to_owned(),
+    ];
+    if map.lines().count() == 1 {
+        warnings.push(
+            "rootless: only one user number is mapped, so images whose files have several owners cannot be \
+             unpacked; install newuidmap and give the user a range in /etc/subuid and /etc/subgid"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 fn read(path: &str) -> String {
