@@ -25,9 +25,11 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
     setup::ensure_guest()?;
     let built = payload::build()?;
     let tests = asked.select(&built)?;
+    let built = built.with_naru_for(&tests)?;
     let root = root::ensure()?;
     let work = Work::new()?;
-    let job = Job { user: asked.user, seconds_max: BINARY_SECONDS_MAX, tests, filters: &asked.filters };
+    let job =
+        Job { user: asked.user, seconds_max: BINARY_SECONDS_MAX, tests: &tests, filters: &asked.filters };
     let disk = payload::disk(&work.0, &built, &job)?;
     let console = work.0.join("console.log");
     let mut report = Report::default();
@@ -35,7 +37,7 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
         println!("{line}");
         report.read(line);
     });
-    let judged = report.judge(&job.tests.iter().map(|test| test.title()).collect::<Vec<_>>());
+    let judged = report.judge(&tests.iter().map(TestBinary::title).collect::<Vec<_>>());
     booted.and(judged).inspect_err(|_| {
         let said = std::fs::read_to_string(&console).unwrap_or_default();
         let tail: Vec<&str> = said.lines().rev().take(30).collect();
@@ -65,13 +67,14 @@ impl Asked {
     }
 
     /// Tests of the unprivileged user are those whose name begins with `rootless`.
-    fn select<'a>(&self, built: &'a Built) -> Result<Vec<&'a TestBinary>> {
+    fn select(&self, built: &Built) -> Result<Vec<TestBinary>> {
         let rootless = self.user != "root";
         let named = |test: &TestBinary| {
             self.names.is_empty() || self.names.iter().any(|name| *name == test.name || *name == test.title())
         };
         let chosen: Vec<_> = (built.tests.iter())
             .filter(|test| test.name.starts_with("rootless") == rootless && named(test))
+            .cloned()
             .collect();
         if chosen.is_empty() {
             let known: Vec<String> = built.tests.iter().map(TestBinary::title).collect();

@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 
 /// Whose tests are the runtime's part.
 const PACKAGES: [&str; 3] = ["naru-kernel", "naru-runtime", "naru-oci"];
+/// Whose tests run naru's own binary.
+const RUN_NARU: [&str; 1] = ["naru-oci"];
 
 const RUN: &str = include_str!("run.sh");
 
@@ -36,16 +38,28 @@ pub struct Built {
     programs: BTreeSet<PathBuf>,
 }
 
-/// Builds naru and the tests of the runtime's part.
+/// Builds the tests of the runtime's part.
 pub fn build() -> Result<Built> {
     let members = std::fs::read_to_string(repository().join("Cargo.lock"))?;
     let known = |name: &&&str| members.contains(&format!("name = \"{name}\"\n"));
     let mut test = vec!["test", "--no-run"];
     test.extend(PACKAGES.iter().filter(known).flat_map(|name| ["--package", *name]));
     let mut built = Built::default();
-    cargo(&["build", "--package", "naru"], &mut built)?;
     cargo(&test, &mut built)?;
     Ok(built)
+}
+
+impl Built {
+    /// Builds naru if one of `tests` runs it.
+    pub fn with_naru_for(mut self, tests: &[TestBinary]) -> Result<Self> {
+        let needed = |test: &TestBinary| {
+            RUN_NARU.contains(&test.package.as_str()) || test.name.starts_with("rootless")
+        };
+        if tests.iter().any(needed) {
+            cargo(&["build", "--package", "naru"], &mut self)?;
+        }
+        Ok(self)
+    }
 }
 
 fn cargo(args: &[&str], built: &mut Built) -> Result<()> {
@@ -90,7 +104,7 @@ pub struct Job<'a> {
     pub user: &'a str,
     /// Seconds for one binary.
     pub seconds_max: u64,
-    pub tests: Vec<&'a TestBinary>,
+    pub tests: &'a [TestBinary],
     /// Given to each binary: names of tests.
     pub filters: &'a [String],
 }
@@ -131,7 +145,7 @@ fn job_text(job: &Job<'_>, built: &Built) -> String {
     line(&["user", job.user]);
     line(&["seconds", &job.seconds_max.to_string()]);
     line(&["filter", &job.filters.join(" ")]);
-    for test in &job.tests {
+    for test in job.tests {
         line(&["test", &test.title(), &test.dir.to_string_lossy(), &test.file.to_string_lossy()]);
     }
     text
