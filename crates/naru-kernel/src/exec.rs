@@ -66,6 +66,16 @@ pub fn install_stdio(from: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
     check_int(unsafe { libc::dup2(from.as_raw_fd(), target) }).map(|_| ())
 }
 
+/// Makes descriptor number `target` (3 or above) a copy of `from`, without close-on-exec. Whatever the number meant is
+/// closed: only for a child that will execve or exit, and uses none of its descriptors at the targets again. Child-safe.
+pub fn install_descriptor(from: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
+    if target < 3 || from.as_raw_fd() == target {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the contract above: no owner of the replaced number is used or dropped in this process any more.
+    check_int(unsafe { libc::dup2(from.as_raw_fd(), target) }).map(|_| ())
+}
+
 /// Sets the calling process's supplementary groups. The raw call: libc's also signals other threads. Child-safe.
 pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     // SAFETY: the pointer and length describe `groups`.

@@ -6,7 +6,7 @@
 //! [`PANIC_EXIT_CODE`] instead of unwinding into the caller's frames.
 
 use crate::ns::NsFlags;
-use crate::sys::check;
+use crate::sys::{check, check_int};
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -19,6 +19,8 @@ pub struct CloneArgs<'a> {
     pub namespaces: NsFlags,
     /// A cgroup v2 directory to start in (CLONE_INTO_CGROUP).
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// The child is not ours but our parent's (CLONE_PARENT): who stands between passes it on.
+    pub sibling: bool,
 }
 
 /// A child made by [`spawn`].
@@ -45,7 +47,8 @@ struct RawCloneArgs {
     cgroup: u64,
 }
 
-/// Clones; the child runs `body` and exits with its result. See the module's words on what `body` may do.
+/// Clones; the child runs `body` and exits with its result. See the module's words on what `body` may do. Child-safe
+/// itself.
 pub fn spawn(args: &CloneArgs<'_>, body: impl FnOnce() -> i32) -> Result<Child, Errno> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: libc::c_int = -1;
@@ -55,6 +58,11 @@ pub fn spawn(args: &CloneArgs<'_>, body: impl FnOnce() -> i32) -> Result<Child, 
         exit_signal: libc::SIGCHLD as u64,
         ..RawCloneArgs::default()
     };
+    if args.sibling {
+        // The signal at its end is the one that our own end sends (clone(2)).
+        raw.flags |= libc::CLONE_PARENT as u64;
+        raw.exit_signal = 0;
+    }
     if let Some(cgroup) = args.cgroup {
         raw.flags |= CLONE_INTO_CGROUP;
         raw.cgroup = cgroup.as_raw_fd() as u64;
@@ -76,6 +84,19 @@ pub fn fork_in_child() -> Result<Option<i32>, Errno> {
     // unused without their flags.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) })?;
     Ok((pid != 0).then_some(pid as i32))
+}
+
+/// fork(3) of the C library: unlike in a child of [`spawn`], memory may be allocated in this one, since the library
+/// takes its own locks around the fork. Other locks that a thread held stay locked. The child runs `body` and exits with
+/// its result; the parent gets its pidfd.
+pub fn fork(body: impl FnOnce() -> i32) -> Result<Child, Errno> {
+    // SAFETY: the child goes on with a copy of this thread only; the contract above says what it may not rely on.
+    let pid = check_int(unsafe { libc::fork() })?;
+    if pid == 0 {
+        run_child(body);
+    }
+    // Nobody reaps it before us, so the number is still its own.
+    crate::pidfd::open(pid).map(|pidfd| Child { pid, pidfd })
 }
 
 /// Ends the process at once: no destructors, no exit handlers. Child-safe.

@@ -50,6 +50,14 @@ pub fn set(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, new.as_ptr(), none) }).map(|_| ())
 }
 
+/// As [`set`] for another process.
+pub fn set_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let new = [soft, hard];
+    let none = std::ptr::null_mut::<[u64; 2]>();
+    // SAFETY: `new` has the layout of struct rlimit64; a null old limit is allowed.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, new.as_ptr(), none) }).map(|_| ())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -3,8 +3,14 @@
 //! The process waits in accept(2) on the socket that [`crate::request::SpawnOptions::gate`] gave it. Whoever connects
 //! and calls [`open`] makes it go on, and hears of every step that fails until execve closes the connection.
 
-use crate::oci;
+use crate::child::{EXECVE, GO, ReportKind};
+use crate::errors::{Context, StartError, text};
+use crate::hooks::{self, Container, HookInput, Kind};
+use crate::notify;
+use crate::oci::{self, Status};
 use crate::request::SpawnError;
+use crate::spawn::Report;
+use naru_kernel::{Errno, pidfd, unix};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// What is needed of the created container.
@@ -16,13 +22,59 @@ pub struct GateInput<'a> {
     pub pid: i32,
     pub pidfd: BorrowedFd<'a>,
     pub cgroup: Option<&'a crate::cgroup::Cgroup>,
-    /// The startContainer and poststart hooks are run from here.
-    pub hooks: Option<&'a crate::hooks::HookInput<'a>>,
+    /// The startContainer and poststart hooks are run from here; the state goes to a seccomp agent, too.
+    pub hooks: Option<&'a HookInput<'a>>,
 }
 
 /// Sends the word over `connection` (a SOCK_SEQPACKET socket connected to the gate), runs the hooks of `start` and
-/// returns, with warnings, when the program runs. After an error the process is gone or going.
+/// returns, with warnings, when the program runs. After an error the process has been killed.
 pub fn open(connection: OwnedFd, input: &GateInput<'_>) -> Result<Vec<String>, SpawnError> {
-    let _ = (connection, input);
-    Ok(Vec::new())
+    let opened = open_or_fail(&connection, input);
+    if opened.is_err() {
+        // It is not our child: its parent, or who took it over, reaps it.
+        let _ = pidfd::send_signal(input.pidfd, naru_types::signal::Signal::KILL);
+    }
+    opened
+}
+
+fn open_or_fail(connection: &OwnedFd, input: &GateInput<'_>) -> Result<Vec<String>, SpawnError> {
+    let error = StartError::new(Context::Init);
+    let container = Container { spec: input.spec, pid: input.pid, pidfd: input.pidfd, cgroup: input.cgroup };
+    let run = |kind| match input.hooks {
+        Some(hooks) => {
+            hooks::run_all(hooks, kind, &container).map_err(|cause| error.plain(&cause.to_string()))
+        }
+        None => Ok(()),
+    };
+    run(Kind::StartContainer)?;
+    unix::send(connection, GO, &[]).map_err(|errno| error.errno("open the gate", errno))?;
+    let mut warnings = Vec::new();
+    loop {
+        let mut report = Report::receive(connection, error)?;
+        if report.end {
+            break;
+        }
+        match report.kind {
+            Some(ReportKind::Warning) => {
+                warnings.push(format!("cannot {}: {}", report.text, text(report.errno)));
+            }
+            Some(ReportKind::Failed) if report.index == EXECVE => {
+                return Err(error.execve(&report.text, report.errno));
+            }
+            Some(ReportKind::Failed) => {
+                return Err(error.errno(&report.text, Errno::from_raw_os_error(report.errno)));
+            }
+            Some(ReportKind::Listener) => {
+                let Some(listener) = report.fds.pop() else {
+                    return Err(error.plain("the seccomp listener got lost"));
+                };
+                let state = input.hooks.map(|hooks| &hooks.state);
+                notify::deliver(input.spec, state, Status::Created, input.pid, &listener)
+                    .map_err(|cause| error.plain(&cause.to_string()))?;
+            }
+            _ => return Err(error.plain("the process behind the gate spoke nonsense")),
+        }
+    }
+    run(Kind::Poststart)?;
+    Ok(warnings)
 }

@@ -9,6 +9,7 @@ use naru_kernel::mount::{Attrs, Change, Propagation};
 use naru_kernel::ns::NsFlags;
 use naru_kernel::path::Missing;
 use naru_kernel::seccomp::Instruction;
+use naru_kernel::task::{Mask, SchedAttr};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
@@ -87,6 +88,24 @@ pub(crate) struct DeviceNode {
     pub gid: u32,
 }
 
+/// A place where the child stops until the parent has done its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Point {
+    /// The child is in its new namespaces: the parent writes maps, offsets and what else needs the host's rights.
+    Born = 1,
+    /// The mounts are made, the root is not entered: prestart, createRuntime and createContainer hooks.
+    Created = 2,
+    /// The program is about to run: startContainer hooks.
+    Start = 3,
+}
+
+impl Point {
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Born, Self::Created, Self::Start].into_iter().find(|point| *point as u32 == number)
+    }
+}
+
 /// One step. The order of the variants is roughly the order of the plan.
 #[derive(Debug)]
 pub(crate) enum Op {
@@ -102,6 +121,30 @@ pub(crate) enum Op {
         tasks: OwnedFd,
     },
     Unshare(NsFlags),
+    Await(Point),
+    /// Real, effective and saved ids in a user namespace that was just entered; `groups`: with no supplementary ones.
+    BecomeRoot {
+        uid: u32,
+        gid: u32,
+        groups: bool,
+    },
+    Affinity(Box<Mask>),
+    IoPriority {
+        class: u16,
+        level: u16,
+    },
+    Scheduler(SchedAttr),
+    MemoryPolicy {
+        mode: i32,
+        nodes: Box<Mask>,
+    },
+    Personality(u32),
+    /// The label of the security module for the next execve: the file of `attr/` to write, and its older place.
+    Label {
+        file: CString,
+        older: CString,
+        value: CString,
+    },
     OomScoreAdj(CString),
     Rlimit {
         resource: u32,
@@ -112,7 +155,8 @@ pub(crate) enum Op {
     LoopbackUp,
     /// Of the child's copy of the host's mount tree.
     TreePropagation(Propagation),
-    AttachRoot,
+    /// At a directory of the host's tree, as the child's mount namespace has it.
+    AttachRoot(CString),
     OpenNull,
     NewFs(NewFs),
     /// A mount that the parent cloned.
@@ -143,6 +187,10 @@ pub(crate) enum Op {
     MakeDirectory(Target),
     ChangeRoot(Change),
     Pivot,
+    /// For a root that pivot_root(2) refuses to leave: what is mounted at these paths is detached, then chroot(2).
+    MoveRoot {
+        hide: Vec<CString>,
+    },
     Hostname(CString),
     Domainname(CString),
     WorkingDir(CString),
@@ -154,11 +202,20 @@ pub(crate) enum Op {
     Groups(Vec<u32>),
     Gid(u32),
     Uid(u32),
-    CloseRest,
+    /// The caller's further descriptors, from 3 on.
+    PreserveFds,
+    /// From this number on.
+    CloseRest(u32),
+    /// Is there a program to execute? For a start that comes later.
+    CheckProgram,
+    /// Tell that all is ready, and wait for the word to go on.
+    Gate,
     NoNewPrivs,
     Seccomp {
         program: Vec<Instruction>,
         flags: u64,
+        /// The filter has a listener, which is sent to the parent.
+        listening: bool,
     },
     /// Effective, permitted, inheritable.
     Caps {
@@ -195,6 +252,12 @@ pub(crate) struct Plan {
     pub stdio: Option<[OwnedFd; 3]>,
     /// Whom the standard descriptors are given to.
     pub stdio_owner: u32,
+    /// For [`Op::PreserveFds`]: each number is above all that it is installed at.
+    pub preserve_fds: Vec<OwnedFd>,
+    /// For [`Op::Gate`].
+    pub gate: Option<OwnedFd>,
+    /// The steps in words, for the one behind the gate, who does not have this plan; empty without a gate.
+    pub names: Vec<CString>,
 }
 
 impl Op {
@@ -208,6 +271,17 @@ impl Op {
             Self::SetNs { flags, .. } => format!("join the {} namespace", namespace_name(*flags)),
             Self::JoinCgroup { .. } => "join the control group".into(),
             Self::Unshare(flags) => format!("make a {} namespace", namespace_name(*flags)),
+            Self::Await(Point::Born) => "wait for the runtime to set up the namespaces".into(),
+            Self::Await(_) => "wait for the hooks".into(),
+            Self::BecomeRoot { uid, gid, .. } => format!("become {uid}:{gid} in the user namespace"),
+            Self::Affinity(_) => "set the CPU affinity".into(),
+            Self::IoPriority { class, level } => {
+                format!("set the io priority to class {class}, level {level}")
+            }
+            Self::Scheduler(attr) => format!("set the scheduling policy {}", attr.policy),
+            Self::MemoryPolicy { .. } => "set the memory policy".into(),
+            Self::Personality(_) => "set the personality".into(),
+            Self::Label { value, .. } => format!("set the label of the program to {}", lossy(value)),
             Self::OomScoreAdj(value) => format!("set oom_score_adj to {}", lossy(value)),
             Self::Rlimit { resource, soft, hard } => {
                 format!("set resource limit {resource} to {soft}:{hard}")
@@ -215,7 +289,7 @@ impl Op {
             Self::JoinKeyring(_) => "join a session keyring".into(),
             Self::LoopbackUp => "bring the loopback device up".into(),
             Self::TreePropagation(_) => "change the propagation of the mount tree".into(),
-            Self::AttachRoot => "attach the root file system".into(),
+            Self::AttachRoot(_) => "attach the root file system".into(),
             Self::OpenNull => "open /dev/null".into(),
             Self::NewFs(fs) => format!("mount {} at {}", lossy(&fs.kind), fs.target.text()),
             Self::Bind { target, .. } => format!("bind mount at {}", target.text()),
@@ -230,6 +304,7 @@ impl Op {
             Self::MakeDirectory(target) => format!("make the directory {}", target.text()),
             Self::ChangeRoot(_) => "change mount attributes of the root file system".into(),
             Self::Pivot => "pivot into the root file system".into(),
+            Self::MoveRoot { .. } => "change into the root file system without pivot_root".into(),
             Self::Hostname(_) => "set the host name".into(),
             Self::Domainname(_) => "set the domain name".into(),
             Self::WorkingDir(path) => format!("chdir to cwd (\"/{}\") set in config.json", lossy(path)),
@@ -241,7 +316,10 @@ impl Op {
             Self::Groups(_) => "set supplementary groups".into(),
             Self::Gid(gid) => format!("become group {gid}"),
             Self::Uid(uid) => format!("become user {uid}"),
-            Self::CloseRest => "mark descriptors close-on-exec".into(),
+            Self::PreserveFds => "install the preserved descriptors".into(),
+            Self::CheckProgram => "look for the program".into(),
+            Self::Gate => "wait for the start".into(),
+            Self::CloseRest(_) => "mark descriptors close-on-exec".into(),
             Self::NoNewPrivs => "set no_new_privs".into(),
             Self::Seccomp { .. } => "load the seccomp filter".into(),
             Self::Caps { .. } => "set capabilities".into(),
@@ -251,7 +329,7 @@ impl Op {
     }
 }
 
-fn namespace_name(flags: NsFlags) -> String {
+pub(crate) fn namespace_name(flags: NsFlags) -> String {
     use naru_kernel::ns;
     let known = [
         (ns::NEWCGROUP, "cgroup"),

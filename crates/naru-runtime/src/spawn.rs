@@ -1,54 +1,233 @@
 //! Starts processes: one clone3 per container or exec, then waits until the program runs or the child has told why not.
+//!
+//! What the child reports is answered here: the maps of its user namespace are written, hooks are run, the filter's
+//! listener is handed to its agent. A plain start has no such point and costs no round trip.
 
-use crate::child::{self, EXECVE, REPORT_BYTES, ReportKind};
+use crate::child::{self, GO, HEADER_BYTES, REPORT_BYTES_MAX, ReportKind};
+use crate::compile::namespaces::Caller;
 use crate::compile::{self, Compiled};
 use crate::errors::{Context, StartError, text};
-use crate::plan::{Op, Plan};
+use crate::hooks::{self, Container, HookError, Kind};
+use crate::oci::{self, Status};
+use crate::plan::{Op, Plan, Point};
 use crate::request::{SpawnError, SpawnRequest, Spawned};
+use crate::{notify, rootless};
 use naru_kernel::process::{Child, CloneArgs};
-use naru_kernel::{Errno, ns, pidfd, process, unix};
+use naru_kernel::{Errno, ns, pidfd, process, task, unix};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Starts a container's first process; see [`crate::request`].
+/// Starts a container's first process; see [`crate::request`]. With a gate it returns when the process waits there.
 pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
-    start(&compile::container(request)?, StartError::new(Context::Init))
+    let caller = Caller::own();
+    if rootless::needs_worker(request.spec, caller) {
+        return rootless::spawn(request);
+    }
+    spawn_as(request, caller, None)
 }
 
-pub(crate) fn start(compiled: &Compiled, error: StartError) -> Result<Spawned, SpawnError> {
-    let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
-    let child = clone(compiled, &theirs, error)?;
-    // Only the child holds its end now, so execve or exit of the child is our end of file.
-    drop(theirs);
-    let mut warnings = Vec::new();
-    match listen(&ours, &compiled.plan, &mut warnings, error) {
-        Ok(pty_master) => Ok(Spawned { pid: child.pid, pidfd: child.pidfd, pty_master, warnings }),
-        Err(failure) => {
-            // It has said its last word and exits, or was killed: reaping cannot take long. A kill makes sure.
-            let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
-            let _ = pidfd::wait(&child.pidfd);
-            Err(failure)
+/// `tell_birth`: called once the child exists, whose parent is then not this process but its parent.
+pub(crate) fn spawn_as(
+    request: SpawnRequest<'_>,
+    caller: Caller,
+    tell_birth: Option<&dyn Fn(&Child)>,
+) -> Result<Spawned, SpawnError> {
+    let (spec, hooks, cgroup) = (request.spec, request.options.hooks, request.cgroup);
+    let compiled = compile::container(request, caller)?;
+    let start = Start {
+        compiled: &compiled,
+        error: StartError::new(Context::Init),
+        spec,
+        cgroup,
+        hooks,
+        state: hooks.map(|input| &input.state),
+        tell_birth,
+    };
+    start.run()
+}
+
+/// One start, container or exec.
+pub(crate) struct Start<'a> {
+    pub compiled: &'a Compiled,
+    pub error: StartError,
+    pub spec: &'a oci::Spec,
+    pub cgroup: Option<&'a crate::cgroup::Cgroup>,
+    pub hooks: Option<&'a hooks::HookInput<'a>>,
+    /// For a seccomp agent.
+    pub state: Option<&'a oci::State>,
+    pub tell_birth: Option<&'a dyn Fn(&Child)>,
+}
+
+/// What the child has said so far.
+#[derive(Default)]
+struct Heard {
+    pty_master: Option<OwnedFd>,
+    warnings: Vec<String>,
+    created: bool,
+}
+
+impl Start<'_> {
+    pub fn run(&self) -> Result<Spawned, SpawnError> {
+        let (ours, theirs) =
+            unix::seqpacket_pair().map_err(|cause| self.error.io("make a socket pair", &cause))?;
+        let theirs = compile::renumber(theirs, self.compiled.plan.preserve_fds.len(), self.error)?;
+        let child = self.clone(theirs, &ours)?;
+        if let Some(tell) = self.tell_birth {
+            tell(&child);
         }
+        let mut heard = Heard { warnings: self.compiled.warnings.clone(), ..Heard::default() };
+        let done =
+            self.listen(&ours, &child, &mut heard).and_then(|()| self.after_start(&child, heard.created));
+        match done {
+            Ok(()) => {
+                let Heard { pty_master, warnings, .. } = heard;
+                Ok(Spawned { pid: child.pid, pidfd: child.pidfd, pty_master, warnings })
+            }
+            Err(failure) => {
+                // It has said its last word and exits, or was killed: reaping cannot take long. A kill makes sure.
+                let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
+                if self.tell_birth.is_none() {
+                    let _ = pidfd::wait(&child.pidfd);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// The child's end of the socket is moved into the child, so execve or exit of the child is our end of file.
+    fn clone(&self, report: OwnedFd, ours: &OwnedFd) -> Result<Child, SpawnError> {
+        let Self { compiled, error, .. } = self;
+        let _inside = match &compiled.join_pid {
+            Some(fd) => Some(PidNamespace::enter(fd, *error)?),
+            None => None,
+        };
+        let _on_cpus = match &compiled.affinity {
+            Some(mask) => Some(OnCpus::go(mask, *error)?),
+            None => None,
+        };
+        let cgroup = compiled.cgroup_v2.as_ref().map(AsFd::as_fd);
+        let sibling = self.tell_birth.is_some();
+        let failed = |errno| error.errno("clone", errno);
+        let Some(relay) = &compiled.relay else {
+            let args = CloneArgs { namespaces: compiled.namespaces, cgroup, sibling };
+            return process::spawn(&args, move || child::run(&compiled.plan, report)).map_err(failed);
+        };
+        let args = CloneArgs { namespaces: 0, cgroup, sibling: false };
+        let body = move || child::run_relay(relay, compiled.namespaces, &compiled.plan, report);
+        let between = process::spawn(&args, body).map_err(failed)?;
+        let born = self.hear_of_birth(ours);
+        // It ends right after its word; without one it is stuck or gone.
+        if born.is_err() {
+            let _ = pidfd::send_signal(&between.pidfd, naru_types::signal::Signal::KILL);
+        }
+        pidfd::wait(&between.pidfd).map_err(|errno| error.errno("wait for the process in between", errno))?;
+        born
+    }
+
+    /// The first word on the socket, since the child waits at a point, or the process in between has failed.
+    fn hear_of_birth(&self, socket: &OwnedFd) -> Result<Child, SpawnError> {
+        let mut report = Report::receive(socket, self.error)?;
+        match (report.kind, report.fds.pop()) {
+            (Some(ReportKind::Born), Some(pidfd)) => Ok(Child { pid: report.index as i32, pidfd }),
+            (Some(ReportKind::JoinFailed), _) => {
+                let joins = self.compiled.relay.as_ref().map(|relay| &relay.joins);
+                let step = match joins.and_then(|joins| joins.get(report.index as usize)) {
+                    Some(join) => format!("join the {} namespace", crate::plan::namespace_name(join.flags)),
+                    None => "clone".into(),
+                };
+                Err(self.error.errno(&step, Errno::from_raw_os_error(report.errno)))
+            }
+            _ => Err(self.error.plain("the process in between ended without a word")),
+        }
+    }
+
+    /// Reads reports until the child's end closes, or it waits at the gate.
+    fn listen(&self, socket: &OwnedFd, child: &Child, heard: &mut Heard) -> Result<(), SpawnError> {
+        let plan = &self.compiled.plan;
+        loop {
+            let mut report = Report::receive(socket, self.error)?;
+            if report.end {
+                // Without this word the child was killed on its way; without a gate that looks like an execve, and its
+                // end is seen as the program's.
+                let lost = plan.gate.is_some().then(|| self.error.plain("the new process was killed"));
+                return lost.map_or(Ok(()), Err);
+            }
+            match report.kind {
+                Some(ReportKind::PtyMaster) => heard.pty_master = report.fds.pop(),
+                Some(ReportKind::Warning) => heard.warnings.push(warning(plan, &report)),
+                Some(ReportKind::Failed) => return Err(failure(plan, &report, self.error)),
+                Some(ReportKind::Created) => {
+                    heard.created = true;
+                    return Ok(());
+                }
+                Some(ReportKind::Listener) => self.deliver(report.fds.pop(), child)?,
+                Some(ReportKind::Point) => {
+                    self.at_point(report.index, child, &mut heard.warnings)?;
+                    // A child that is gone by now shows as the end of file.
+                    let _ = unix::send(socket, GO, &[]);
+                }
+                Some(ReportKind::Born | ReportKind::JoinFailed) | None => {
+                    return Err(self.error.plain("the new process spoke nonsense"));
+                }
+            }
+        }
+    }
+
+    fn at_point(&self, point: u32, child: &Child, warnings: &mut Vec<String>) -> Result<(), SpawnError> {
+        match Point::from_number(point) {
+            Some(Point::Born) => self.set_up_outside(child.pid, warnings),
+            Some(Point::Created) => {
+                self.run_hooks(Kind::Prestart, child)?;
+                self.run_hooks(Kind::CreateRuntime, child)?;
+                self.run_hooks(Kind::CreateContainer, child)
+            }
+            Some(Point::Start) => self.run_hooks(Kind::StartContainer, child),
+            None => Err(self.error.plain("the new process stands at a point that does not exist")),
+        }
+    }
+
+    fn set_up_outside(&self, pid: i32, warnings: &mut Vec<String>) -> Result<(), SpawnError> {
+        if let Some(maps) = &self.compiled.maps {
+            maps.write(&pid.to_string()).map_err(|cause| self.error.plain(&cause.to_string()))?;
+        }
+        for item in &self.compiled.outside {
+            match item.perform(pid) {
+                Ok(()) => {}
+                Err(errno) if item.only_warns() => {
+                    warnings.push(format!("cannot {}: {}", item.describe(), text(errno.raw_os_error())));
+                }
+                Err(errno) => return Err(self.error.errno(&item.describe(), errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn run_hooks(&self, kind: Kind, child: &Child) -> Result<(), SpawnError> {
+        let Some(input) = self.hooks else { return Ok(()) };
+        let container =
+            Container { spec: self.spec, pid: child.pid, pidfd: child.pidfd.as_fd(), cgroup: self.cgroup };
+        hooks::run_all(input, kind, &container)
+            .map_err(|cause: HookError| self.error.plain(&cause.to_string()))
+    }
+
+    /// A failing poststart hook stops the container (runtime.md, "Lifecycle", 9); the caller of this kills it.
+    fn after_start(&self, child: &Child, created: bool) -> Result<(), SpawnError> {
+        if created { Ok(()) } else { self.run_hooks(Kind::Poststart, child) }
+    }
+
+    fn deliver(&self, listener: Option<OwnedFd>, child: &Child) -> Result<(), SpawnError> {
+        let Some(listener) = listener else { return Err(self.error.plain("the seccomp listener got lost")) };
+        notify::deliver(self.spec, self.state, Status::Creating, child.pid, &listener)
+            .map_err(|cause| self.error.plain(&cause.to_string()))
     }
 }
 
-fn clone(compiled: &Compiled, report: &OwnedFd, error: StartError) -> Result<Child, SpawnError> {
-    let _inside = match &compiled.join_pid {
-        Some(fd) => Some(PidNamespace::enter(fd, error)?),
-        None => None,
-    };
-    let cgroup = compiled.cgroup_v2.as_ref().map(AsFd::as_fd);
-    let args = CloneArgs { namespaces: compiled.namespaces, cgroup };
-    process::spawn(&args, || child::run(&compiled.plan, report.as_fd()))
-        .map_err(|errno| error.errno("clone", errno))
-}
-
 /// The calling thread's children are born in another pid namespace while this lives.
-struct PidNamespace {
+pub(crate) struct PidNamespace {
     own: OwnedFd,
 }
 
 impl PidNamespace {
-    fn enter(fd: &OwnedFd, error: StartError) -> Result<Self, SpawnError> {
+    pub fn enter(fd: &OwnedFd, error: StartError) -> Result<Self, SpawnError> {
         let own = ns::open_own("pid").map_err(|cause| error.io("open the own pid namespace", &cause))?;
         ns::setns(fd, ns::NEWPID).map_err(|errno| error.errno("join the pid namespace", errno))?;
         Ok(Self { own })
@@ -62,58 +241,84 @@ impl Drop for PidNamespace {
     }
 }
 
-/// Reads reports until the child's end closes.
-fn listen(
-    socket: &OwnedFd,
-    plan: &Plan,
-    warnings: &mut Vec<String>,
-    error: StartError,
-) -> Result<Option<OwnedFd>, SpawnError> {
-    let mut pty_master = None;
-    loop {
-        let mut buffer = [0u8; REPORT_BYTES];
-        let mut received =
-            unix::recv(socket, &mut buffer).map_err(|cause| error.io("hear from the new process", &cause))?;
-        if received.len == 0 {
-            return Ok(pty_master);
-        }
-        let Some((kind, index, errno)) = decode(&buffer[..received.len]) else {
-            return Err(error.plain("the new process spoke nonsense"));
+/// The calling thread runs on these CPUs while this lives, and so do the children that it makes.
+struct OnCpus {
+    own: Box<task::Mask>,
+}
+
+impl OnCpus {
+    fn go(mask: &task::Mask, error: StartError) -> Result<Self, SpawnError> {
+        let own = task::affinity(0).map_err(|errno| error.errno("read the own CPU affinity", errno))?;
+        task::set_affinity(0, mask).map_err(|errno| error.errno("set the initial CPU affinity", errno))?;
+        Ok(Self { own: Box::new(own) })
+    }
+}
+
+impl Drop for OnCpus {
+    fn drop(&mut self) {
+        // The CPUs were the thread's own a moment ago.
+        let _ = task::set_affinity(0, &self.own);
+    }
+}
+
+/// One message of the child.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// The peer has closed: nothing else is set.
+    pub end: bool,
+    pub kind: Option<ReportKind>,
+    pub index: u32,
+    pub errno: i32,
+    pub text: String,
+    pub fds: Vec<OwnedFd>,
+}
+
+impl Report {
+    pub fn receive(socket: &OwnedFd, error: StartError) -> Result<Self, SpawnError> {
+        let mut buffer = [0u8; REPORT_BYTES_MAX];
+        let received = match unix::recv(socket, &mut buffer) {
+            // The peer went with our word unread.
+            Err(cause) if cause.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Ok(Self { end: true, ..Self::default() });
+            }
+            other => other.map_err(|cause| error.io("hear from the new process", &cause))?,
         };
-        match kind {
-            ReportKind::PtyMaster => pty_master = received.fds.pop(),
-            ReportKind::Warning => warnings.push(warning(plan, index, errno)),
-            ReportKind::Failed => return Err(failure(plan, index, errno, error)),
+        if received.len == 0 {
+            return Ok(Self { end: true, ..Self::default() });
         }
+        let bytes = buffer.get(..received.len).unwrap_or_default();
+        let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+        Ok(Self {
+            end: false,
+            kind: word(0).and_then(ReportKind::from_number),
+            index: word(4).unwrap_or_default(),
+            errno: word(8).unwrap_or_default() as i32,
+            text: String::from_utf8_lossy(bytes.get(HEADER_BYTES..).unwrap_or_default()).into_owned(),
+            fds: received.fds,
+        })
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(ReportKind, u32, i32)> {
-    let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
-    let kind = match word(0)? {
-        1 => ReportKind::Failed,
-        2 => ReportKind::Warning,
-        3 => ReportKind::PtyMaster,
-        _ => return None,
-    };
-    Some((kind, word(4)?, word(8)? as i32))
+fn warning(plan: &Plan, report: &Report) -> String {
+    let step = plan.steps.get(report.index as usize).map(|step| step.op.describe()).unwrap_or_default();
+    format!("cannot {step}: {}", text(report.errno))
 }
 
-fn warning(plan: &Plan, index: u32, errno: i32) -> String {
-    let step = plan.steps.get(index as usize).map(|step| step.op.describe()).unwrap_or_default();
-    format!("cannot {step}: {}", text(errno))
-}
-
-fn failure(plan: &Plan, index: u32, errno: i32, error: StartError) -> SpawnError {
-    if index == EXECVE {
-        let name = plan.program.args.strings().first().map(|name| name.to_string_lossy()).unwrap_or_default();
-        return error.execve(&name, errno);
+fn failure(plan: &Plan, report: &Report, error: StartError) -> SpawnError {
+    if report.index == child::EXECVE {
+        return error.execve(&report.text, report.errno);
     }
-    let Some(step) = plan.steps.get(index as usize) else {
+    let Some(step) = plan.steps.get(report.index as usize) else {
         return error.plain("the new process named a step that does not exist");
     };
-    let mut failure = error.errno(&step.op.describe(), Errno::from_raw_os_error(errno));
-    if matches!(step.op, Op::WorkingDir(_)) && errno == Errno::ACCESS.raw_os_error() {
+    let errno = Errno::from_raw_os_error(report.errno);
+    if let Op::Unshare(ns::NEWTIME) = step.op
+        && errno == Errno::INVAL
+    {
+        return error.plain("this kernel has no time namespaces (CONFIG_TIME_NS)");
+    }
+    let mut failure = error.errno(&step.op.describe(), errno);
+    if matches!(step.op, Op::WorkingDir(_)) && errno == Errno::ACCESS {
         failure.exit_code = crate::errors::NOT_EXECUTABLE;
     }
     failure

@@ -114,7 +114,14 @@ fn only_namespaced_sysctls_and_own_names() {
         return;
     }
     let (root, group) = (Root::new(), Group::new());
-    for name in ["kernel.core_pattern", "vm.swappiness", "net/../kernel.core_pattern", "kernel.hostname"] {
+    for name in [
+        "kernel.core_pattern",
+        "vm.swappiness",
+        "net/../kernel.core_pattern",
+        "net/../kernel/core_pattern",
+        "net.//.kernel.core_pattern",
+        "kernel.hostname",
+    ] {
         let mut spec = spec(&["true"]);
         spec.linux.sysctl.insert(name.into(), "x".into());
         let error = start(&root, &spec, Some(&group)).map(|_| ()).unwrap_err();
@@ -123,6 +130,9 @@ fn only_namespaced_sysctls_and_own_names() {
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let mut shared = spec(&["hostname"]);
     shared.linux.namespaces.retain(|namespace| namespace.kind != naru_runtime::oci::NamespaceKind::Uts);
+    let error = start(&root, &shared, Some(&group)).map(|_| ()).unwrap_err();
+    assert!(error.message.ends_with("unable to set hostname without a private UTS namespace"));
+    shared.hostname.clear();
     assert_eq!(start(&root, &shared, Some(&group)).unwrap().finish().1, own);
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), own);
 }

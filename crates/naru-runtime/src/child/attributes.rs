@@ -13,6 +13,28 @@ pub(super) fn write_host(path: &CStr, value: &CStr) -> Result<(), Errno> {
     rustix::io::write(&fd, value.to_bytes()).map(drop)
 }
 
+/// The label for the next execve, through the host's procfs before any other is entered. That it is procfs is verified:
+/// a label written to another file would be no label (CVE-2025-52881).
+pub(super) fn write_label(file: &CStr, older: &CStr, value: &CStr) -> Result<(), Errno> {
+    let open = |path| rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let fd = match open(file) {
+        Err(Errno::NOENT) => open(older)?,
+        other => other?,
+    };
+    if path::fs_magic(&fd)? != path::PROC_MAGIC {
+        return Err(Errno::XDEV);
+    }
+    rustix::io::write(&fd, value.to_bytes()).map(drop)
+}
+
+/// The sources were numbered above every target before the clone, and so were the sockets that are still needed.
+pub(super) fn preserve_fds(plan: &Plan) -> Result<(), Errno> {
+    for (target, fd) in (3..).zip(&plan.preserve_fds) {
+        exec::install_descriptor(fd.as_fd(), target)?;
+    }
+    Ok(())
+}
+
 /// Without CAP_SYS_RESOURCE the hard limit cannot rise: then what is possible is set, and the step still fails (as a
 /// warning), so that the caller hears of it.
 pub(super) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {

@@ -6,7 +6,7 @@ use naru_kernel::Errno;
 use naru_kernel::mount::{self, Change, RDONLY};
 use naru_kernel::path::{self, Missing};
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(super) fn open_target(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
@@ -24,11 +24,23 @@ pub(super) fn open_null(root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), E
     Ok(())
 }
 
-pub(super) fn attach_root(root: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn attach_root(root: BorrowedFd<'_>, at: &CStr) -> Result<(), Errno> {
     // A directory of the host may be a shared mount: pivot_root(2) refuses one, and nothing may travel back to it.
     let private = Some(mount::Propagation::Private);
     mount::set_attributes(root, c"", Change { propagation: private, recursive: true, ..Change::default() })?;
-    mount::attach_host(root, c"/proc")
+    mount::attach_host(root, at)
+}
+
+/// The root lies over the old one, which chroot(2) cannot leave by itself: procfs and sysfs of the host, where a
+/// program could still reach through the old tree, are taken off it first.
+pub(super) fn move_root(root: BorrowedFd<'_>, hide: &[CString]) -> Result<(), Errno> {
+    for path in hide {
+        // Gone already with one above it, or locked in a user namespace, where it shows nothing new.
+        let _ = rustix::mount::unmount(path.as_c_str(), rustix::mount::UnmountFlags::DETACH);
+    }
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")
 }
 
 pub(super) fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {

@@ -3,20 +3,31 @@
 //! The order of the steps is the order in which rights are needed and given up; each comment below says why a step
 //! stands where it does.
 
+mod attributes;
 mod mounts;
+pub(crate) mod namespaces;
 pub(crate) mod options;
 pub(crate) mod process;
+mod validate;
 
+use crate::capability;
 use crate::cgroup::Cgroup;
+use crate::child::{Join, Relay};
 use crate::errors::{Context, StartError};
 use crate::oci::{self, NamespaceKind};
-use crate::plan::{OnError, Op, Plan, Program, Step};
-use crate::request::{ExecRequest, NetNs, SpawnError, SpawnRequest, Stdio};
-use crate::user;
+use crate::outside::{Outside, foreign_namespaces};
+use crate::plan::{OnError, Op, Plan, Point, Program, Step};
+use crate::request::{ExecRequest, SpawnError, SpawnRequest, Stdio};
+use crate::rootfs::Rootfs;
+use crate::userns::{self, Maps};
+use crate::{resctrl, user};
+use namespaces::Caller;
 use naru_kernel::mount::{Change, RDONLY};
 use naru_kernel::ns::{self, NsFlags};
+use naru_kernel::task::Mask;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+pub(crate) use validate::container as validate;
 
 /// Everything [`crate::spawn`] needs for one clone.
 #[derive(Debug)]
@@ -28,6 +39,14 @@ pub(crate) struct Compiled {
     pub join_pid: Option<OwnedFd>,
     /// The cgroup v2 directory to clone into.
     pub cgroup_v2: Option<OwnedFd>,
+    /// The process that joins namespaces before it makes the child.
+    pub relay: Option<Relay>,
+    /// For [`Point::Born`].
+    pub maps: Option<Maps>,
+    pub outside: Vec<Outside>,
+    /// The CPUs that the clone runs on before the child is in its group.
+    pub affinity: Option<Box<Mask>>,
+    pub warnings: Vec<String>,
 }
 
 /// Steps in the making.
@@ -51,33 +70,38 @@ impl Steps {
 }
 
 /// The plan of a container's first process.
-pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnError> {
+pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Compiled, SpawnError> {
     let error = StartError::new(Context::Init);
-    let spec = request.spec;
-    let root = request.rootfs.open().map_err(|cause| error.plain(&cause.to_string()))?;
+    let SpawnRequest { spec, rootfs, cgroup, netns, stdio, options } = request;
+    validate::container(spec, error)?;
+    let mut spaces = namespaces::choose(spec, netns, caller, error)?;
+    let root = rootfs.open().map_err(|cause| error.plain(&cause.to_string()))?;
     let identity =
         user::resolve(root.as_fd(), &spec.process.user).map_err(|cause| error.plain(&cause.to_string()))?;
     let mut steps = Steps::default();
-    begin(&mut steps);
-    let mut namespaces = ns::NEWNS;
-    let mut join_pid = None;
-    let own_net = !matches!(request.netns, NetNs::Host);
-    join_namespaces(spec, request.netns, &mut steps, &mut namespaces, &mut join_pid, error)?;
-    join_cgroup_v1(request.cgroup, &mut steps, error)?;
-    if spec.namespace(NamespaceKind::Cgroup).is_some_and(|namespace| namespace.path.is_none()) {
-        // After joining: the group a process is in at this moment becomes the root that the namespace shows.
-        steps.push(Op::Unshare(ns::NEWCGROUP));
+    let own_limits = begin_container(&mut steps, spec, &mut spaces, caller, options.hooks.is_some(), error)?;
+    join_cgroup_v1(cgroup, &mut steps, error)?;
+    if own_limits {
+        // While the host's /proc is still there, and with the rights of the caller.
+        attributes::limits(&mut steps, None, &spec.process, error)?;
     }
-    // While the host's /proc is still there, and with the rights of the caller.
-    process::limits(&mut steps, &spec.process, error)?;
-    join_keyring(spec, &mut steps, error)?;
-    mounts::compile(&mut steps, &mounts::Input { spec, cgroup: request.cgroup }, error)?;
-    if let Stdio::Pty { rows, cols } = request.stdio {
+    attributes::own(&mut steps, &spec.process, &spec.linux, error)?;
+    spaces.push_joins(&mut steps);
+    if !options.no_new_keyring {
+        join_keyring(spec, &mut steps, error)?;
+    }
+    let hooks = options.hooks.map(|input| input.hooks);
+    let attach_at = error.c_string(&attach_at(spec, rootfs, hooks, options.no_pivot))?;
+    mounts::compile(&mut steps, &mounts::Input { spec, cgroup, attach_at: &attach_at }, error)?;
+    if let Stdio::Pty { rows, cols } = stdio {
         // After devpts is mounted, before the pivot hides nothing more: /dev/console is mounted from it.
         steps.push(Op::Pty { rows, cols });
         steps.push(Op::Console(mounts::file_target("/dev/console", error)?));
     }
-    finish_root(&mut steps, spec, own_net, error)?;
+    if hooks.is_some_and(has_create_hooks) {
+        steps.push(Op::Await(Point::Created));
+    }
+    finish_root(&mut steps, spec, spaces.own_net, options.no_pivot, error)?;
     // Never the names of a namespace that somebody else lives in.
     let own_uts = spec.namespace(NamespaceKind::Uts).is_some_and(|namespace| namespace.path.is_none());
     if own_uts && !spec.hostname.is_empty() {
@@ -86,47 +110,282 @@ pub(crate) fn container(request: SpawnRequest<'_>) -> Result<Compiled, SpawnErro
     if own_uts && !spec.domainname.is_empty() {
         steps.push(Op::Domainname(error.c_string(&spec.domainname)?));
     }
-    process::finish(&mut steps, &process::Rights::of_container(spec, &identity), &spec.process.cwd, error)?;
-    if request.options.init {
+    let preserve_fds = above(options.preserve_fds, error)?;
+    let mut rights = process::Rights::of_container(spec, &identity);
+    rights.in_user_namespace = spaces.user || caller.worker;
+    rights.keep_groups = match (&spaces.maps, caller.worker) {
+        (Some(maps), _) => maps.deny_setgroups,
+        (None, true) => userns::denied_now(),
+        (None, false) => userns::setgroups_denied(),
+    };
+    rights.preserved = preserve_fds.len() as u32;
+    rights.pause = if options.gate.is_some() {
+        Some(Op::Gate)
+    } else {
+        hooks.is_some_and(|hooks| !hooks.start_container.is_empty()).then_some(Op::Await(Point::Start))
+    };
+    process::finish(&mut steps, rights, &spec.process.cwd, error)?;
+    if options.init {
         steps.push(Op::Init);
     }
     let program = process::program(&spec.process, &identity, error)?;
-    let plan = plan(steps, program, root, request.stdio, identity.uid, error)?;
-    let cgroup_v2 = cgroup_v2(request.cgroup, None, error)?;
-    Ok(Compiled { plan, namespaces, join_pid, cgroup_v2 })
+    if let Some(maps) = &spaces.maps {
+        give_stdio(&stdio, maps.host_uid(identity.uid));
+    }
+    let mut plan = plan(steps, program, root, stdio, identity.uid, error)?;
+    plan.preserve_fds = preserve_fds;
+    if let Some(gate) = options.gate {
+        plan.gate = Some(renumber(gate, plan.preserve_fds.len(), error)?);
+        plan.names =
+            plan.steps.iter().map(|step| error.c_string(&step.op.describe())).collect::<Result<_, _>>()?;
+    }
+    Ok(Compiled {
+        plan,
+        namespaces: spaces.clone,
+        join_pid: spaces.join_pid,
+        cgroup_v2: cgroup_v2(cgroup, None, error)?,
+        relay: spaces.relay,
+        maps: spaces.maps,
+        outside: spaces.outside,
+        affinity: None,
+        warnings: unknown_capabilities(spec.process.capabilities.as_ref()),
+    })
 }
 
-/// The plan of a further process in a running container.
-pub(crate) fn exec(request: ExecRequest<'_>) -> Result<Compiled, SpawnError> {
+/// The plan of a further process in a running container. `path`: what is executed instead of the first argument.
+pub(crate) fn exec(
+    request: ExecRequest<'_>,
+    path: Option<&str>,
+    caller: Caller,
+) -> Result<Compiled, SpawnError> {
     let error = StartError::new(Context::Exec);
+    validate::process(request.process, error)?;
     let root = process::container_root(request.init_pid, request.init_pidfd, error)?;
     let identity = user::resolve(root.as_fd(), &request.process.user)
         .map_err(|cause| error.plain(&cause.to_string()))?;
-    let join_pid = ns::open(&format!("/proc/{}/ns/pid", request.init_pid))
-        .map_err(|cause| error.io("open the pid namespace", &cause))?;
-    let init = request.init_pidfd.try_clone_to_owned().map_err(|cause| error.io("copy the pidfd", &cause))?;
     let mut steps = Steps::default();
-    begin(&mut steps);
+    begin(&mut steps, true);
     join_cgroup_v1(request.cgroup, &mut steps, error)?;
-    process::limits(&mut steps, request.process, error)?;
-    // One call for all; namespaces that are shared with the host are joined, too, which changes nothing.
-    let flags = ns::NEWNS | ns::NEWNET | ns::NEWIPC | ns::NEWUTS | ns::NEWCGROUP;
-    steps.push(Op::SetNs { fd: init, flags });
+    let affinity = exec_affinity(&mut steps, request.process, error)?;
+    let process = with_labels_of(request.process, &request.spec.process);
+    attributes::limits(&mut steps, None, &process, error)?;
+    attributes::own(&mut steps, &process, &request.spec.linux, error)?;
+    let joins = exec_joins(&request, &mut steps, caller, error)?;
     join_keyring(request.spec, &mut steps, error)?;
     if let Stdio::Pty { rows, cols } = request.stdio {
         steps.push(Op::Pty { rows, cols });
     }
-    let rights = process::Rights::of_exec(&request, &identity);
-    process::finish(&mut steps, &rights, &request.process.cwd, error)?;
-    let program = process::program(request.process, &identity, error)?;
-    let plan = plan(steps, program, root, request.stdio, identity.uid, error)?;
-    let cgroup_v2 = cgroup_v2(request.cgroup, Some(request.init_pid), error)?;
-    Ok(Compiled { plan, namespaces: 0, join_pid: Some(join_pid), cgroup_v2 })
+    let preserve_fds = above(request.preserve_fds, error)?;
+    let mut rights = process::Rights::of_exec(request.spec, request.process, request.privileged, &identity);
+    rights.in_user_namespace = joins.user;
+    let init = request.init_pid.to_string();
+    rights.keep_groups = if joins.user { userns::denied_for(&init) } else { userns::setgroups_denied() };
+    rights.preserved = preserve_fds.len() as u32;
+    process::finish(&mut steps, rights, &request.process.cwd, error)?;
+    let mut program = process::program(request.process, &identity, error)?;
+    if let Some(path) = path {
+        program.candidates = vec![error.c_string(path)?];
+    }
+    if joins.user {
+        give_stdio(&request.stdio, userns::host_uid_in(&init, identity.uid));
+    }
+    let mut plan = plan(steps, program, root, request.stdio, identity.uid, error)?;
+    plan.preserve_fds = preserve_fds;
+    Ok(Compiled {
+        plan,
+        namespaces: 0,
+        join_pid: joins.pid,
+        cgroup_v2: cgroup_v2(request.cgroup, Some(request.init_pid), error)?,
+        relay: joins.relay,
+        maps: None,
+        outside: Vec::new(),
+        affinity,
+        warnings: unknown_capabilities(request.process.capabilities.as_ref()),
+    })
 }
 
-fn begin(steps: &mut Steps) {
-    // First: from here until execve nobody in a shared pid namespace can look into this process (CVE-2019-5736).
-    steps.push(Op::Undumpable);
+struct ExecJoins {
+    pid: Option<OwnedFd>,
+    relay: Option<Relay>,
+    user: bool,
+}
+
+/// How an exec gets into the container: by one setns(2) with the first process's pidfd; its pid namespace is entered
+/// around the clone, or, by a caller who has no right to that outside the container's user namespace, in between.
+fn exec_joins(
+    request: &ExecRequest<'_>,
+    steps: &mut Steps,
+    caller: Caller,
+    error: StartError,
+) -> Result<ExecJoins, SpawnError> {
+    let init = request.init_pidfd.try_clone_to_owned().map_err(|cause| error.io("copy the pidfd", &cause))?;
+    let mut joins = ExecJoins { pid: None, relay: None, user: false };
+    let mut flags = ns::NEWNS | ns::NEWNET | ns::NEWIPC | ns::NEWUTS | ns::NEWCGROUP;
+    if request.spec.namespace(NamespaceKind::Time).is_some() {
+        flags |= ns::NEWTIME;
+    }
+    if request.spec.namespace(NamespaceKind::User).is_some() {
+        // Only what differs: the container's root has no right to join the host's again.
+        flags = foreign_namespaces(request.init_pid);
+        joins.user = flags & ns::NEWUSER != 0;
+    }
+    if joins.user && !caller.privileged {
+        joins.relay = Some(Relay { joins: vec![Join { fd: init, flags }] });
+    } else {
+        let pid = ns::open(&format!("/proc/{}/ns/pid", request.init_pid));
+        joins.pid = Some(pid.map_err(|cause| error.io("open the pid namespace", &cause))?);
+        // One call for all; namespaces that are shared with the host are joined, too, which changes nothing.
+        steps.push(Op::SetNs { fd: init, flags: flags & !ns::NEWPID });
+    }
+    if joins.user {
+        let process = request.init_pid.to_string();
+        let (uid, gid) = userns::root_of(&process);
+        steps.push(Op::BecomeRoot { uid, gid, groups: !userns::denied_for(&process) });
+        steps.push(Op::Undumpable);
+    }
+    Ok(joins)
+}
+
+/// What a process of its own object does not say is as in the container's: labels and priorities.
+fn with_labels_of(process: &oci::Process, first: &oci::Process) -> oci::Process {
+    let mut merged = process.clone();
+    if merged.apparmor_profile.is_empty() {
+        merged.apparmor_profile.clone_from(&first.apparmor_profile);
+    }
+    if merged.selinux_label.is_empty() {
+        merged.selinux_label.clone_from(&first.selinux_label);
+    }
+    merged.io_priority = merged.io_priority.or_else(|| first.io_priority.clone());
+    merged.scheduler = merged.scheduler.or_else(|| first.scheduler.clone());
+    if merged.exec_cpu_affinity.is_none() {
+        merged.exec_cpu_affinity.clone_from(&first.exec_cpu_affinity);
+    }
+    merged
+}
+
+/// `final` becomes a step after the control group is joined, `initial` is for the clone.
+fn exec_affinity(
+    steps: &mut Steps,
+    process: &oci::Process,
+    error: StartError,
+) -> Result<Option<Box<Mask>>, SpawnError> {
+    let Some(wanted) = &process.exec_cpu_affinity else { return Ok(None) };
+    if !wanted.last.is_empty() {
+        steps.push(Op::Affinity(attributes::mask(&wanted.last, "execCPUAffinity.final", error)?));
+    }
+    if wanted.initial.is_empty() {
+        return Ok(None);
+    }
+    attributes::mask(&wanted.initial, "execCPUAffinity.initial", error).map(Some)
+}
+
+/// Up to the point where the child is who it shall be in the user namespace. Returns whether limits are the child's own
+/// business; otherwise the parent does them.
+fn begin_container(
+    steps: &mut Steps,
+    spec: &oci::Spec,
+    spaces: &mut namespaces::Namespaces,
+    caller: Caller,
+    has_id: bool,
+    error: StartError,
+) -> Result<bool, SpawnError> {
+    let _ = has_id;
+    // The files of an undumpable process in /proc belong to the machine's root, whom a worker is not.
+    begin(steps, !caller.worker);
+    let own_limits = !spaces.user;
+    if !own_limits {
+        attributes::limits(steps, Some(&mut spaces.outside), &spec.process, error)?;
+    }
+    if let Some(wanted) = &spec.linux.intel_rdt {
+        let tasks = resctrl::prepare(wanted, short_name(&spec.linux.cgroups_path));
+        let tasks = tasks.map_err(|cause| error.plain(&cause.to_string()))?;
+        spaces.outside.extend(tasks.into_iter().map(Outside::Resctrl));
+    }
+    if spaces.new_time {
+        steps.push(Op::Unshare(ns::NEWTIME));
+    }
+    if spaces.maps.is_some() || !spaces.outside.is_empty() {
+        steps.push(Op::Await(Point::Born));
+    }
+    if let Some(maps) = &spaces.maps {
+        let (uid, gid) = maps.root;
+        steps.push(Op::BecomeRoot { uid, gid, groups: !maps.deny_setgroups });
+    } else if spaces.user {
+        // Which ids a namespace has that was only joined, the spec does not say; without 0 nobody could set it up.
+        steps.push(Op::BecomeRoot { uid: 0, gid: 0, groups: true });
+    }
+    if spaces.user || caller.worker {
+        // A change of user sets it anew.
+        steps.push(Op::Undumpable);
+    }
+    Ok(own_limits)
+}
+
+/// Where the root is attached for the time of the set-up. Any directory would do, since pivot_root takes it away, and
+/// /proc exists everywhere; but hooks look for the root at its own path, and without a pivot it has to lie over `/`.
+fn attach_at(spec: &oci::Spec, rootfs: &Rootfs, hooks: Option<&oci::Hooks>, no_pivot: bool) -> String {
+    const ANYWHERE: &str = "/proc";
+    if no_pivot {
+        return "/".into();
+    }
+    if !hooks.is_some_and(has_create_hooks) {
+        return ANYWHERE.into();
+    }
+    let path = match rootfs {
+        Rootfs::Directory(path) => path.to_string_lossy().into_owned(),
+        Rootfs::Overlay { .. } => spec.root.path.clone(),
+    };
+    if std::path::Path::new(&path).is_dir() { path } else { ANYWHERE.into() }
+}
+
+fn has_create_hooks(hooks: &oci::Hooks) -> bool {
+    [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|list| !list.is_empty())
+}
+
+/// "Any value which cannot be mapped to a relevant kernel interface … MUST be logged as a warning" (config.md).
+fn unknown_capabilities(sets: Option<&oci::Capabilities>) -> Vec<String> {
+    let Some(sets) = sets else { return Vec::new() };
+    let lists = [&sets.bounding, &sets.effective, &sets.inheritable, &sets.permitted, &sets.ambient];
+    let mut unknown: Vec<&String> =
+        lists.into_iter().flatten().filter(|name| capability::number(name).is_none()).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown.into_iter().map(|name| format!("ignoring unknown or unavailable capability {name}")).collect()
+}
+
+/// So that the container's user can open /dev/stdout again; the child has no right to give it. The null device is the
+/// host's own.
+fn give_stdio(stdio: &Stdio, owner: Option<u32>) {
+    let (Stdio::Pipes { stdin, stdout, stderr }, Some(owner)) = (stdio, owner) else { return };
+    for fd in [stdin, stdout, stderr] {
+        if !naru_kernel::path::is_char_device(fd, 1, 3).unwrap_or(true) {
+            // What cannot be given away (a file on a foreign file system) stays.
+            let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(owner)), None);
+        }
+    }
+}
+
+/// The child installs these at 3 and following: the sources are moved above all of them first.
+fn above(fds: Vec<OwnedFd>, error: StartError) -> Result<Vec<OwnedFd>, SpawnError> {
+    let count = fds.len();
+    fds.into_iter().map(|fd| renumber(fd, count, error)).collect()
+}
+
+pub(crate) fn renumber(fd: OwnedFd, preserved: usize, error: StartError) -> Result<OwnedFd, SpawnError> {
+    use std::os::fd::AsRawFd;
+    let first = 3 + preserved as i32;
+    if preserved == 0 || fd.as_raw_fd() >= first {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, first)
+        .map_err(|errno| error.errno("copy a preserved descriptor", errno))
+}
+
+fn begin(steps: &mut Steps, undumpable: bool) {
+    if undumpable {
+        // First: from here until execve nobody in a shared pid namespace can look into this process (CVE-2019-5736).
+        steps.push(Op::Undumpable);
+    }
     // execve keeps ignored signals ignored, and a Rust program ignores SIGPIPE.
     steps.push(Op::ResetSignals);
     steps.push(Op::NewSession);
@@ -137,50 +396,6 @@ fn begin(steps: &mut Steps) {
 fn join_keyring(spec: &oci::Spec, steps: &mut Steps, error: StartError) -> Result<(), SpawnError> {
     let name = format!("naru-{}", short_name(&spec.linux.cgroups_path));
     steps.push(Op::JoinKeyring(error.c_string(&name)?));
-    Ok(())
-}
-
-fn join_namespaces(
-    spec: &oci::Spec,
-    netns: NetNs,
-    steps: &mut Steps,
-    namespaces: &mut NsFlags,
-    join_pid: &mut Option<OwnedFd>,
-    error: StartError,
-) -> Result<(), SpawnError> {
-    match netns {
-        NetNs::New => {
-            *namespaces |= ns::NEWNET;
-            steps.push(Op::LoopbackUp);
-        }
-        NetNs::Host => {}
-        NetNs::Fd(fd) => steps.push(Op::SetNs { fd, flags: ns::NEWNET }),
-    }
-    for namespace in &spec.linux.namespaces {
-        let flag = match namespace.kind {
-            // The network comes as a descriptor, mounts are always private, cgroup follows the join.
-            NamespaceKind::Network | NamespaceKind::Mount => continue,
-            NamespaceKind::Cgroup if namespace.path.is_none() => continue,
-            NamespaceKind::Cgroup => ns::NEWCGROUP,
-            NamespaceKind::Pid => ns::NEWPID,
-            NamespaceKind::Ipc => ns::NEWIPC,
-            NamespaceKind::Uts => ns::NEWUTS,
-            NamespaceKind::User => return Err(error.plain("user namespaces are not supported")),
-            NamespaceKind::Time => return Err(error.plain("time namespaces are not supported")),
-        };
-        match &namespace.path {
-            None => *namespaces |= flag,
-            Some(path) => {
-                let fd =
-                    ns::open(path).map_err(|cause| error.io(&format!("open namespace {path}"), &cause))?;
-                if flag == ns::NEWPID {
-                    *join_pid = Some(fd);
-                } else {
-                    steps.push(Op::SetNs { fd, flags: flag });
-                }
-            }
-        }
-    }
     Ok(())
 }
 
@@ -212,14 +427,14 @@ fn finish_root(
     steps: &mut Steps,
     spec: &oci::Spec,
     own_net: bool,
+    no_pivot: bool,
     error: StartError,
 ) -> Result<(), SpawnError> {
     let linux = &spec.linux;
     for (name, value) in &linux.sysctl {
-        if !is_namespaced(name, spec, own_net) {
-            return Err(error.plain(&format!("sysctl {name:?} is not in a separate kernel namespace")));
-        }
-        let path = format!("sys/{}", name.replace('.', "/"));
+        let name = validate::dotted(name);
+        validate::sysctl(&name, spec, own_net, error)?;
+        let path = format!("sys/{}", validate::sysctl_path(&name));
         steps.push(Op::Sysctl { path: error.c_string(&path)?, value: error.c_string(value)? });
     }
     for path in &linux.readonly_paths {
@@ -235,7 +450,11 @@ fn finish_root(
     if spec.root.readonly {
         steps.push(Op::ChangeRoot(Change { set: RDONLY, ..Change::default() }));
     }
-    steps.push(Op::Pivot);
+    steps.push(if no_pivot {
+        Op::MoveRoot { hide: attributes::host_pseudo_mounts(error)? }
+    } else {
+        Op::Pivot
+    });
     // After the pivot, which a shared root would refuse (pivot_root(2), EINVAL).
     if let Some((propagation, recursive)) = options::propagation(&linux.rootfs_propagation) {
         steps.push(Op::ChangeRoot(Change { propagation: Some(propagation), recursive, ..Change::default() }));
@@ -255,19 +474,6 @@ fn of_this_machine(masked: &[String]) -> Vec<String> {
     paths.filter(|path| path.is_dir()).map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
-/// Whether writing the sysctl changes only the container: the kernel keeps most of them once for the whole machine
-/// (the list is runc's, libcontainer/configs/validate).
-fn is_namespaced(name: &str, spec: &oci::Spec, own_net: bool) -> bool {
-    let own = |kind| spec.namespace(kind).is_some();
-    let is_ipc = name.starts_with("fs.mqueue.")
-        || name.starts_with("kernel.msg")
-        || name.starts_with("kernel.shm")
-        || name == "kernel.sem";
-    (name.starts_with("net.") && own_net)
-        || (is_ipc && own(NamespaceKind::Ipc))
-        || (name == "kernel.domainname" && own(NamespaceKind::Uts))
-}
-
 fn plan(
     steps: Steps,
     program: Program,
@@ -282,7 +488,16 @@ fn plan(
             Some([above_stdio(stdin, error)?, above_stdio(stdout, error)?, above_stdio(stderr, error)?])
         }
     };
-    Ok(Plan { steps: steps.list, program, root, stdio, stdio_owner })
+    Ok(Plan {
+        steps: steps.list,
+        program,
+        root,
+        stdio,
+        stdio_owner,
+        preserve_fds: Vec::new(),
+        gate: None,
+        names: Vec::new(),
+    })
 }
 
 /// Descriptors 0, 1 and 2 are about to be replaced, so none of the sources may be one of them.

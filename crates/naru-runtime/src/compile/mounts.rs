@@ -9,12 +9,14 @@ use crate::plan::{DeviceNode, Keep, NewFs, Op, Target};
 use crate::request::SpawnError;
 use naru_kernel::mount::{self, Change, Propagation, RDONLY};
 use naru_kernel::path::{self, Missing};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 pub(crate) struct Input<'a> {
     pub spec: &'a oci::Spec,
     pub cgroup: Option<&'a Cgroup>,
+    /// The directory of the host's tree, as the child has it, that the root is attached to.
+    pub attach_at: &'a CStr,
 }
 
 /// Links that programs expect in /dev (runtime-linux config, "Dev symbolic links").
@@ -47,7 +49,7 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
     }
     // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
     steps.push(Op::TreePropagation(Propagation::Slave));
-    steps.push(Op::AttachRoot);
+    steps.push(Op::AttachRoot(input.attach_at.to_owned()));
     // Modes below are meant as they are said; the container's own umask comes last.
     steps.push(Op::Umask(0));
     for (entry, options, source) in mounts {

@@ -5,12 +5,12 @@ use crate::capability;
 use crate::errors::StartError;
 use crate::oci;
 use crate::plan::{Op, Program, Target};
-use crate::request::{ExecRequest, SpawnError};
+use crate::request::SpawnError;
 use crate::seccomp;
 use crate::user::Identity;
 use naru_kernel::exec::StringArray;
 use naru_kernel::path::Missing;
-use naru_kernel::{caps, pidfd, rlimit};
+use naru_kernel::{caps, pidfd};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -24,6 +24,14 @@ const UMASK: u32 = 0o022;
 /// What the program may do.
 #[derive(Debug)]
 pub(crate) struct Rights<'a> {
+    /// All capabilities are there to be given, whatever the caller has.
+    pub in_user_namespace: bool,
+    /// setgroups(2) is forbidden in the user namespace: the groups stay those of the caller.
+    pub keep_groups: bool,
+    /// Descriptors from 3 on that the program gets.
+    pub preserved: u32,
+    /// Where the child waits before it gives up its last rights.
+    pub pause: Option<Op>,
     identity: &'a Identity,
     capabilities: oci::Capabilities,
     no_new_privileges: bool,
@@ -34,6 +42,10 @@ pub(crate) struct Rights<'a> {
 impl<'a> Rights<'a> {
     pub fn of_container(spec: &'a oci::Spec, identity: &'a Identity) -> Self {
         Self {
+            in_user_namespace: false,
+            keep_groups: false,
+            preserved: 0,
+            pause: None,
             identity,
             capabilities: spec.process.capabilities.clone().unwrap_or_default(),
             no_new_privileges: spec.process.no_new_privileges,
@@ -43,9 +55,13 @@ impl<'a> Rights<'a> {
     }
 
     /// A further process has the rights of the first one: same filter, same no_new_privs, same capabilities.
-    pub fn of_exec(request: &ExecRequest<'a>, identity: &'a Identity) -> Self {
-        let own = request.process.capabilities.clone();
-        let capabilities = if request.privileged {
+    pub fn of_exec(
+        spec: &'a oci::Spec,
+        process: &oci::Process,
+        privileged: bool,
+        identity: &'a Identity,
+    ) -> Self {
+        let capabilities = if privileged {
             let all: Vec<String> = capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect();
             oci::Capabilities {
                 bounding: all.clone(),
@@ -54,41 +70,32 @@ impl<'a> Rights<'a> {
                 ..Default::default()
             }
         } else {
-            own.or_else(|| request.spec.process.capabilities.clone()).unwrap_or_default()
+            let own = process.capabilities.clone();
+            own.or_else(|| spec.process.capabilities.clone()).unwrap_or_default()
         };
         Self {
+            in_user_namespace: false,
+            keep_groups: false,
+            preserved: 0,
+            pause: None,
             identity,
             capabilities,
-            no_new_privileges: request.process.no_new_privileges || request.spec.process.no_new_privileges,
+            no_new_privileges: process.no_new_privileges || spec.process.no_new_privileges,
             // As in Docker, `exec --privileged` gives capabilities; the container's filter stays.
-            seccomp: request.spec.linux.seccomp.as_ref(),
-            umask: request.process.user.umask.unwrap_or(UMASK),
+            seccomp: spec.linux.seccomp.as_ref(),
+            umask: process.user.umask.unwrap_or(UMASK),
         }
     }
-}
-
-/// oom_score_adj and rlimits: without CAP_SYS_RESOURCE what is possible is done and the caller warned.
-pub(crate) fn limits(steps: &mut Steps, process: &oci::Process, error: StartError) -> Result<(), SpawnError> {
-    if let Some(score) = process.oom_score_adj {
-        steps.warn(Op::OomScoreAdj(error.c_string(&score.to_string())?));
-    }
-    for limit in &process.rlimits {
-        let Some(resource) = rlimit::number(&limit.kind) else {
-            return Err(error.plain(&format!("unknown resource limit {:?}", limit.kind)));
-        };
-        steps.warn(Op::Rlimit { resource, soft: limit.soft, hard: limit.hard });
-    }
-    Ok(())
 }
 
 /// Everything after the root is in place, up to execve.
 pub(crate) fn finish(
     steps: &mut Steps,
-    rights: &Rights<'_>,
+    mut rights: Rights<'_>,
     cwd: &str,
     error: StartError,
 ) -> Result<(), SpawnError> {
-    let Some(cwd) = Target::new(cwd, Missing::Directory) else {
+    let Some(cwd) = Target::new(cwd, Missing::Directory).filter(|_| cwd.starts_with('/')) else {
         return Err(error
             .plain(&format!("the working directory {cwd:?} is invalid, it needs to be an absolute path")));
     };
@@ -97,7 +104,7 @@ pub(crate) fn finish(
     steps.push(Op::Stdio);
     steps.push(Op::Umask(rights.umask));
     // Only what the caller has can be given.
-    let ceiling = caps::permitted();
+    let ceiling = if rights.in_user_namespace { all_capabilities() } else { caps::permitted() };
     let bounding = capability::bits(&rights.capabilities.bounding);
     for capability in (0..=caps::last()).filter(|number| bounding & (1 << number) == 0) {
         steps.push(Op::DropBounding(capability));
@@ -105,25 +112,51 @@ pub(crate) fn finish(
     steps.push(Op::ClearAmbient);
     // So that CAP_SYS_ADMIN survives the change of user until the filter is loaded; the last capset takes it away.
     steps.push(Op::KeepCaps);
-    steps.push(Op::Groups(rights.identity.groups.clone()));
+    if !rights.keep_groups {
+        steps.push(Op::Groups(rights.identity.groups.clone()));
+    }
     steps.push(Op::Gid(rights.identity.gid));
     steps.push(Op::Uid(rights.identity.uid));
     // The kernel sets it anew from fs.suid_dumpable when the user changes.
     steps.push(Op::Undumpable);
     steps.push(Op::Caps { effective: ceiling, permitted: ceiling, inheritable: 0 });
-    steps.push(Op::CloseRest);
+    if rights.preserved > 0 {
+        steps.push(Op::PreserveFds);
+    }
+    steps.push(Op::CloseRest(3 + rights.preserved));
+    if let Some(pause) = rights.pause.take() {
+        if matches!(pause, Op::Gate) {
+            steps.push(Op::CheckProgram);
+        }
+        steps.push(pause);
+    }
     if rights.no_new_privileges {
         steps.push(Op::NoNewPrivs);
     }
     // As late as CAP_SYS_ADMIN allows: the profile has to permit only capset, prctl and execve of naru's own calls.
     if let Some(profile) = rights.seccomp {
         let filter = seccomp::compile(profile).map_err(|cause| error.plain(&cause.to_string()))?;
+        let listening = filter.listener.is_some();
+        if listening && notifies(profile, "sendmsg") {
+            // The child sends the listener away by this very call, which nobody would answer.
+            return Err(error.plain("seccomp: SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall"));
+        }
         if let Some(program) = filter.program {
-            steps.push(Op::Seccomp { program, flags: filter.flags });
+            steps.push(Op::Seccomp { program, flags: filter.flags, listening });
         }
     }
-    final_capabilities(steps, rights, ceiling);
+    final_capabilities(steps, &rights, ceiling);
     Ok(())
+}
+
+fn notifies(profile: &oci::Seccomp, call: &str) -> bool {
+    let names_it = |rule: &&oci::SyscallRule| rule.names.iter().any(|name| name == call);
+    profile.syscalls.iter().filter(names_it).any(|rule| rule.action == "SCMP_ACT_NOTIFY")
+}
+
+/// What the first process of a user namespace has in it.
+fn all_capabilities() -> u64 {
+    (1 << (caps::last() + 1)) - 1
 }
 
 fn final_capabilities(steps: &mut Steps, rights: &Rights<'_>, ceiling: u64) {
