@@ -331,11 +331,12 @@ fn attach_at(spec: &oci::Spec, rootfs: &Rootfs, hooks: Option<&oci::Hooks>, no_p
     if !hooks.is_some_and(has_create_hooks) {
         return ANYWHERE.into();
     }
-    let path = match rootfs {
+    // An overlay may have no path of its own; its writable directory exists and is the container's alone.
+    match rootfs {
         Rootfs::Directory(path) => path.to_string_lossy().into_owned(),
+        Rootfs::Overlay { upper, .. } if spec.root.path.is_empty() => upper.to_string_lossy().into_owned(),
         Rootfs::Overlay { .. } => spec.root.path.clone(),
-    };
-    if std::path::Path::new(&path).is_dir() { path } else { ANYWHERE.into() }
+    }
 }
 
 fn has_create_hooks(hooks: &oci::Hooks) -> bool {

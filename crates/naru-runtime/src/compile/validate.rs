@@ -198,7 +198,7 @@ mod tests {
         check(|spec| spec.linux.uid_mappings.push(map), "user namespace isn't enabled");
         check(|spec| add(spec, NamespaceKind::User, None), "nor mappings");
         check(
-            |spec| drop(spec.linux.time_offsets.insert("monotonic".into(), TimeOffset::default())),
+            |spec| spec.linux.time_offsets = [("monotonic".into(), TimeOffset::default())].into(),
             "isn't enabled",
         );
         check(

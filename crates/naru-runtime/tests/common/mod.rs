@@ -131,6 +131,10 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn new(spawned: Spawned, output: std::io::PipeReader) -> Self {
+        Self { spawned, output }
+    }
+
     /// Waits for the end: how it ended, and everything it wrote.
     pub fn finish(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
@@ -180,6 +184,31 @@ pub fn start_with(
         options: SpawnOptions { init, ..SpawnOptions::default() },
     };
     naru_runtime::spawn::spawn(request).map(|spawned| Running { spawned, output })
+}
+
+/// With a network of its own and any options.
+pub fn start_options(
+    root: &Root,
+    spec: &oci::Spec,
+    group: Option<&Group>,
+    options: SpawnOptions<'_>,
+) -> Result<Running, SpawnError> {
+    let (stdio, output) = pipes();
+    let rootfs = root.rootfs();
+    let cgroup = group.map(|group| &group.0);
+    let netns = NetNs::of_spec(spec)?;
+    let request = SpawnRequest { spec, rootfs: &rootfs, cgroup, netns, stdio, options };
+    naru_runtime::spawn::spawn(request).map(|spawned| Running { spawned, output })
+}
+
+/// Gives everything below to a user, as image layers in a user namespace are.
+pub fn give(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), uid);
+        }
+    }
 }
 
 pub fn exec(

@@ -2,10 +2,12 @@
 
 use crate::common::Root;
 use crate::fixture::*;
-use naru_runtime::keeper::protocol::{ExitStatus, Target};
+use naru_runtime::keeper::client::Started;
+use naru_runtime::keeper::protocol::{AdoptRequest, ExitStatus, StdioSpec, Target};
+use naru_types::ExecId;
 use naru_types::logrec::Stream;
 use naru_types::signal::Signal;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -47,6 +49,91 @@ pub fn a_killed_keeper_loses_no_line_and_no_exit_code() {
     let log = fixture.log(&id);
     fixture.adopt(&id, (started.pid, started.started_at), Some(log), &started.fds);
     assert_exit(fixture.exit_of(&id).status, ExitStatus::Signal(9));
+}
+
+/// A terminal's output and an exec's session go on with the next keeper, which has the daemon's duplicates.
+pub fn a_killed_keeper_loses_no_terminal_and_no_exec() {
+    const LINES: u32 = 20_000;
+    const KILLS: usize = 15;
+    let mut fixture = Fixture::new();
+    let stdio = StdioSpec { tty: true, open_stdin: true, ..StdioSpec::default() };
+    let script = format!("stty -onlcr; busybox seq 1 {LINES}; read a; exit 42");
+    let (id, started) = fixture.start_sh(&script, How { stdio, ..How::default() });
+    let exec_id = ExecId::from_bytes([8; 32]);
+    let exec = Target::exec(id.clone(), exec_id.clone());
+    let mut process = container_spec(&id, &["sh", "-c", "read a; exit 5"]).process;
+    process.terminal = false;
+    let session = StdioSpec { open_stdin: true, ..StdioSpec::default() };
+    let request = naru_runtime::keeper::client::Exec {
+        id: &id,
+        exec_id: &exec_id,
+        process: &process,
+        privileged: false,
+        stdio: session,
+    };
+    let executed = fixture.client.exec(&request).unwrap();
+    let log = fixture.log(&id);
+    for _ in 0..KILLS {
+        fixture.kill_keeper();
+        fixture.reconnect();
+        let bundle = fixture.bundle(&id);
+        let request = |exec_id, started: &Started, stdio, log| AdoptRequest {
+            id: id.clone(),
+            exec_id,
+            pid: started.pid,
+            started_at: started.started_at,
+            bundle: bundle.clone(),
+            stdio,
+            log,
+            paused: false,
+        };
+        fixture.client.adopt(request(None, &started, stdio, Some(log.clone())), &started.fds).unwrap();
+        fixture
+            .client
+            .adopt(request(Some(exec_id.clone()), &executed, session, None), &executed.fds)
+            .unwrap();
+    }
+    let mut client = fixture.attach(exec.clone(), true);
+    client.write_all(b"answer\n").unwrap();
+    assert_exit(fixture.exit(&exec).status, ExitStatus::Code(5));
+    let mut screen = fixture.attach(Target::container(id.clone()), true);
+    screen.write_all(b"\n").unwrap();
+    assert_exit(fixture.exit_of(&id).status, ExitStatus::Code(42));
+    let text = log_text(&log.path, Stream::Stdout).replace('\r', "");
+    let lines: Vec<&str> = text.lines().take(LINES as usize).collect();
+    assert!(
+        lines.iter().map(|line| (*line).to_owned()).eq((1..=LINES).map(|n| n.to_string())),
+        "lines are missing, doubled or out of order: {} of them",
+        lines.len()
+    );
+}
+
+/// Both are killed while a container writes: nothing reads for a while, nothing is lost, nothing dies of SIGPIPE.
+pub fn keeper_and_daemon_killed_together_lose_no_line() {
+    const LINES: u32 = 100_000;
+    let mut fixture = Fixture::new();
+    let script = format!("busybox seq 1 {LINES}; busybox seq 1 50 >&2; exit 42");
+    let (id, started) = fixture.start_sh(&script, How::default());
+    let log = fixture.log(&id);
+    let Started { pid, started_at, fds, .. } = started;
+    let mut held = fds;
+    for _ in 0..10 {
+        // Nothing of the daemon's is left but what it can find again: the number, verified by the cgroup.
+        drop(held);
+        fixture.kill_keeper();
+        fixture.reconnect();
+        let pidfd = naru_kernel::pidfd::open(pid).unwrap();
+        held = naru_runtime::keeper::held::HeldFds { pidfd: Some(pidfd), ..Default::default() };
+        fixture.adopt(&id, (pid, started_at), Some(log.clone()), &held);
+        if fixture.client.list().unwrap().iter().any(|entry| entry.exit.is_some()) {
+            break;
+        }
+    }
+    assert_exit(fixture.exit_of(&id).status, ExitStatus::Code(42));
+    let text = log_text(&log.path, Stream::Stdout);
+    assert!(text.lines().eq((1..=LINES).map(|n| n.to_string())), "{} lines", text.lines().count());
+    let text = log_text(&log.path, Stream::Stderr);
+    assert!(text.lines().eq((1..=50).map(|n| n.to_string())), "{text}");
 }
 
 /// Before Linux 6.15 nobody but the parent learns how a process ended, and the parent was killed.

@@ -1,10 +1,12 @@
 //! A run directory with a keeper, a client, and containers that are gone afterwards.
 
 use crate::common::{Root, spec};
+use naru_runtime::keeper::Role;
 use naru_runtime::keeper::client::{KeeperClient, Notice, StartError, Started};
 use naru_runtime::keeper::held::HeldFds;
 use naru_runtime::keeper::protocol::*;
-use naru_runtime::keeper::server::{Ended, KeeperConfig, run};
+use naru_runtime::keeper::server::{Ended, run};
+use naru_runtime::keeper::state;
 use naru_runtime::oci;
 use naru_types::ContainerId;
 use naru_types::logrec::{HEADER_LEN, Header, Stream};
@@ -22,9 +24,21 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// More files than any case keeps.
 const FILES_MAX: u32 = 100;
 
+/// A copy of this binary under this name takes no state of today's version: it plays a program from before it.
+pub const OLDER: &str = "older-naru";
+
 pub fn be_the_keeper(args: &[String]) {
-    let ended = run(KeeperConfig { run_dir: PathBuf::from(&args[2]) }).unwrap();
-    assert!(matches!(ended, Ended::Shutdown | Ended::AnotherRuns));
+    let args: Vec<_> = args[1..].iter().map(Into::into).collect();
+    let role = Role::parse(&args).unwrap();
+    let exe = std::env::current_exe().unwrap();
+    if exe.ends_with(OLDER) && matches!(role, Role::CheckState { .. }) {
+        let bytes = state::read(std::io::stdin()).unwrap();
+        let error = state::decode(&bytes, 0..=state::VERSION - 1).unwrap_err();
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+    let ended = run(role).unwrap();
+    assert!(matches!(ended, Ended::Shutdown | Ended::AnotherRuns | Ended::Checked));
 }
 
 pub struct Fixture {
@@ -134,6 +148,7 @@ impl Fixture {
         let bundle = self.bundle(id);
         let request = AdoptRequest {
             id: id.clone(),
+            exec_id: None,
             pid,
             started_at,
             bundle,

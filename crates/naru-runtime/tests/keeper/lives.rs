@@ -215,6 +215,19 @@ pub fn garbage_is_refused_and_survived() {
     let mut fixture = Fixture::new();
     let (id, _) = fixture.start_sh("sleep 1000", How::default());
     let hostile = naru_kernel::unix::seqpacket_connect(&socket_path(fixture.dir.path())).unwrap();
+    // Nothing but a greeting comes first.
+    naru_kernel::unix::send(&hostile, br#"{"seq":1,"body":"shutdown"}"#, &[]).unwrap();
+    assert!(answer(&hostile).contains("hello"));
+    for (versions, wanted) in [
+        (r#""version":0"#, "this keeper speaks protocol"),
+        (r#""version":9,"version_min":9"#, "this keeper speaks protocol"),
+        (r#""version":9,"version_min":1"#, r#""hello":{"version":1"#),
+    ] {
+        let hello = format!(r#"{{"seq":1,"body":{{"hello":{{{versions}}}}}}}"#);
+        naru_kernel::unix::send(&hostile, hello.as_bytes(), &[]).unwrap();
+        let text = answer(&hostile);
+        assert!(text.contains(wanted), "{text}");
+    }
     let null = std::fs::File::open("/dev/null").unwrap();
     let fd = std::os::fd::AsFd::as_fd(&null);
     let too_long = vec![b'['; MESSAGE_LEN_MAX + 1];
@@ -236,9 +249,7 @@ pub fn garbage_is_refused_and_survived() {
     ];
     for (message, fds) in messages {
         naru_kernel::unix::send(&hostile, message, &vec![fd; fds]).unwrap();
-        let mut buffer = vec![0; MESSAGE_LEN_MAX];
-        let received = naru_kernel::unix::recv(&hostile, &mut buffer).unwrap();
-        let text = String::from_utf8_lossy(&buffer[..received.len]);
+        let text = answer(&hostile);
         assert!(text.contains("malformed") || text.contains("start-failed"), "{text}");
     }
     naru_kernel::unix::send(&hostile, &too_long, &[]).unwrap();
@@ -247,11 +258,18 @@ pub fn garbage_is_refused_and_survived() {
     assert!(entries.len() == 1 && entries[0].exit.is_none());
     // A daemon that asks without end and never reads is let go, nobody else is.
     let deaf = naru_kernel::unix::seqpacket_connect(&socket_path(fixture.dir.path())).unwrap();
+    naru_kernel::unix::send(&deaf, br#"{"seq":1,"body":{"hello":{"version":1}}}"#, &[]).unwrap();
     while naru_kernel::unix::send(&deaf, br#"{"seq":1,"body":{"list":{"after":null}}}"#, &[]).is_ok() {}
     assert_eq!(fixture.client.list().unwrap().len(), 1);
 }
 
-fn exec(fixture: &Fixture, target: &Target, script: &str, stdio: StdioSpec) -> Result<(), StartError> {
+fn answer(socket: &std::os::fd::OwnedFd) -> String {
+    let mut buffer = vec![0; MESSAGE_LEN_MAX];
+    let received = naru_kernel::unix::recv(socket, &mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..received.len]).into_owned()
+}
+
+pub fn exec(fixture: &Fixture, target: &Target, script: &str, stdio: StdioSpec) -> Result<(), StartError> {
     let mut process = container_spec(&target.id, &["sh", "-c", script]).process;
     process.terminal = stdio.tty;
     let exec_id = target.exec_id.as_ref().unwrap();

@@ -13,8 +13,10 @@
 mod common;
 mod crashes;
 mod fixture;
+mod fuzz;
 mod lives;
 mod streams;
+mod upgrades;
 
 use std::time::Instant;
 
@@ -42,10 +44,23 @@ const CASES: &[Case] = &[
     ("the_keepers_binary_cannot_be_written", lives::the_keepers_binary_cannot_be_written),
     ("a_second_keeper_gives_way", lives::a_second_keeper_gives_way),
     ("garbage_is_refused_and_survived", lives::garbage_is_refused_and_survived),
+    ("a_live_keeper_survives_mutated_messages", fuzz::a_live_keeper_survives_mutated_messages),
     (
         "a_killed_keeper_loses_no_line_and_no_exit_code",
         crashes::a_killed_keeper_loses_no_line_and_no_exit_code,
     ),
+    ("a_killed_keeper_loses_no_terminal_and_no_exec", crashes::a_killed_keeper_loses_no_terminal_and_no_exec),
+    (
+        "keeper_and_daemon_killed_together_lose_no_line",
+        crashes::keeper_and_daemon_killed_together_lose_no_line,
+    ),
+    ("an_upgrade_loses_nothing", upgrades::an_upgrade_loses_nothing),
+    (
+        "an_upgrade_that_cannot_be_is_refused_and_changes_nothing",
+        upgrades::an_upgrade_that_cannot_be_is_refused,
+    ),
+    ("an_exit_during_the_upgrade_is_told", upgrades::an_exit_during_the_upgrade_is_told),
+    ("a_stop_becomes_a_kill_without_its_daemon", upgrades::a_stop_becomes_a_kill_without_its_daemon),
     ("a_killed_daemon_changes_nothing", crashes::a_killed_daemon_changes_nothing),
     ("an_idle_keeper_is_small", crashes::an_idle_keeper_is_small),
 ];
