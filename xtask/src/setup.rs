@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// (a file that proves the package is there, the Debian package). What is tested against is the real thing.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 14] = [
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/pgrep", "procps"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
@@ -17,6 +17,8 @@ const NEEDED: [(&str, &str); 12] = [
     ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/ip", "iproute2"),
     ("/usr/bin/unshare", "util-linux"),
+    ("/usr/include/seccomp.h", "libseccomp-dev"),
+    ("/usr/share/containers/seccomp.json", "golang-github-containers-common"),
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 /// Where a stock docker client may already be; Debian's package otherwise.

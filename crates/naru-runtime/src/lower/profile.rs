@@ -29,10 +29,11 @@ struct Profile {
     default_action: String,
     default_errno_ret: Option<u32>,
     architectures: Vec<String>,
-    flags: Vec<String>,
+    flags: Option<Vec<String>>,
     arch_map: Vec<ArchMap>,
     syscalls: Vec<Rule>,
     listener_path: String,
+    listener_metadata: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -76,9 +77,6 @@ pub(super) fn lower(json: &str, capabilities: &[String], host: &SeccompHost) -> 
             "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'",
         ));
     }
-    if !profile.listener_path.is_empty() {
-        return Err(Error::not_implemented("seccomp profiles with a listenerPath are not supported"));
-    }
     let native = if host.arch == "arm64" { "SCMP_ARCH_AARCH64" } else { "SCMP_ARCH_X86_64" };
     let mut architectures = profile.architectures;
     for entry in profile.arch_map.into_iter().filter(|entry| entry.architecture == native) {
@@ -103,10 +101,12 @@ pub(super) fn lower(json: &str, capabilities: &[String], host: &SeccompHost) -> 
         default_errno_ret: profile.default_errno_ret,
         architectures,
         flags: profile.flags,
+        listener_path: profile.listener_path,
+        listener_metadata: profile.listener_metadata,
         syscalls,
     };
     // A profile that cannot be compiled is the user's mistake, to be told at create and not at start.
-    crate::seccomp::compile(&lowered).map_err(|error| Error::invalid(error.to_string()))?;
+    crate::seccomp::cached(&lowered).map_err(|error| Error::invalid(error.to_string()))?;
     Ok(lowered)
 }
 

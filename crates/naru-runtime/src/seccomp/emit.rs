@@ -1,10 +1,13 @@
 //! From decisions to instructions: a binary search over intervals of numbers, leaves that return or test arguments.
 //!
 //! Classic BPF jumps forward only, and conditional jumps reach 255 instructions; farther ones go through an
-//! unconditional jump, which reaches everywhere (linux/filter.h, Documentation/networking/filter.rst).
+//! unconditional jump, which reaches everywhere (linux/filter.h, Documentation/networking/filter.rst). So the program is
+//! built from its end: what an instruction jumps to is always there already, and equal endings are shared.
 
-use super::arch::{Arch, X32_BIT};
-use super::rules::{Action, Condition, Decision, Decisions, KILL_PROCESS, Operator};
+use super::arch::{Arch, Machine, X32_BIT};
+use super::intervals::{self, BAD_ARCHITECTURE, Intervals, Outcome};
+use super::rules::Rules;
+use super::words::{Action, Condition, Operator};
 use naru_kernel::seccomp::Instruction;
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -20,205 +23,209 @@ const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
 const OFFSET_ARGS: u32 = 16;
 
-type Code = Vec<Instruction>;
+/// A conditional jump reaches 255 instructions; some room for the two unconditional ones that may come between.
+const REACH: usize = 250;
+/// From farther away a return of its own costs no more than the jump to one.
+const RETURN_REACH: usize = 200;
 
 /// The whole program: architecture dispatch, then one search tree each.
-pub fn program(parts: &[(Arch, Decisions)]) -> Code {
-    let mut families: Vec<(u32, Code)> = Vec::new();
-    for (arch, decisions) in parts.iter().filter(|(arch, _)| *arch != Arch::X32) {
-        let mut body = vec![load(OFFSET_NUMBER)];
-        let own = search(&leaves(decisions, 0, if *arch == Arch::X86_64 { X32_BIT - 1 } else { u32::MAX }));
-        if *arch == Arch::X86_64 {
-            let x32 = parts.iter().find(|(arch, _)| *arch == Arch::X32);
-            let above = match x32 {
-                Some((_, decisions)) => search(&leaves(decisions, X32_BIT, u32::MAX)),
-                // x32 was not asked for: as an unknown architecture.
-                None => vec![give(KILL_PROCESS)],
-            };
-            body.extend(branch(JUMP_GE, X32_BIT, &own, &above));
+pub fn program(rules: &Rules, arches: &[Arch]) -> Vec<Instruction> {
+    let mut code = Code::default();
+    let mut families: Vec<(u32, Place)> = Vec::new();
+    // The first architecture is the machine's own; it comes last here, so that it is nearest to the dispatch.
+    for machine in arches.iter().rev().map(|arch| arch.machine()) {
+        if families.iter().any(|(audit, _)| *audit == machine.audit) {
+            continue;
+        }
+        let form = |machine: &Machine| Form::new(rules, machine);
+        let tree = if machine.audit == Arch::X86_64.machine().audit {
+            let (own, x32) = intervals::of_x86_64(rules, arches);
+            let x32 = code.search(&x32, &form(Arch::X32.machine()));
+            let own = code.search(&own, &form(Arch::X86_64.machine()));
+            code.test(JUMP_GE, X32_BIT, x32, own)
         } else {
-            body.extend(own);
-        }
-        families.push((arch.audit(), body));
+            code.search(&intervals::of_machine(rules, machine), &form(machine))
+        };
+        debug_assert_eq!(tree + 1, code.reversed.len(), "the load falls through to the tree");
+        families.push((machine.audit, code.load(OFFSET_NUMBER)));
     }
-    let mut code = vec![load(OFFSET_ARCH)];
-    let mut rest = vec![give(KILL_PROCESS)];
-    for (audit, body) in families.into_iter().rev() {
-        rest = branch(JUMP_EQ, audit, &rest, &body);
+    let mut next = code.give(BAD_ARCHITECTURE);
+    for (audit, body) in families {
+        next = code.test(JUMP_EQ, audit, body, next);
     }
-    code.extend(rest);
-    code
+    code.load(OFFSET_ARCH);
+    code.reversed.reverse();
+    code.reversed
 }
 
-/// An interval that begins at `first` (and ends before the next one), and what happens in it.
-struct Leaf {
-    first: u32,
-    code: Code,
+/// How an architecture's arguments lie, and what a call gets that no condition fits.
+#[derive(Clone, Copy, PartialEq)]
+struct Form {
+    wide: bool,
+    big_endian: bool,
+    default: Action,
 }
 
-/// Cuts `low..=high` into intervals of equal outcome.
-fn leaves(decisions: &Decisions, low: u32, high: u32) -> Vec<Leaf> {
-    let mut list: Vec<Leaf> = Vec::new();
-    let mut push = |first: u32, code: Code| {
-        if list.last().is_none_or(|last| last.code != code) {
-            list.push(Leaf { first, code });
-        }
-    };
-    let outside = |number: u32| match decisions.unknown_from {
-        Some((from, action)) if number >= from => vec![give(action)],
-        _ => vec![give(decisions.default)],
-    };
-    let mut next = low;
-    for (number, decision) in decisions.calls.range(low..=high) {
-        if *number > next {
-            push(next, outside(next));
-        }
-        push(*number, decide(decision, decisions.default));
-        next = number.saturating_add(1);
-    }
-    if next <= high {
-        if let Some((from, _)) = decisions.unknown_from.filter(|(from, _)| *from > next) {
-            push(next, outside(next));
-            next = from;
-        }
-        push(next, outside(next));
-    }
-    list
-}
-
-/// A balanced tree of "is the number at least the first of the right half?".
-fn search(leaves: &[Leaf]) -> Code {
-    match leaves {
-        [] => vec![give(KILL_PROCESS)],
-        [only] => only.code.clone(),
-        _ => {
-            let (left, right) = leaves.split_at(leaves.len() / 2);
-            branch(JUMP_GE, right[0].first, &search(left), &search(right))
-        }
+impl Form {
+    fn new(rules: &Rules, machine: &Machine) -> Self {
+        Self { wide: machine.wide, big_endian: machine.big_endian, default: rules.default }
     }
 }
 
-/// `if A <op> value { yes } else { no }`, with `no` first.
-fn branch(operation: u16, value: u32, no: &[Instruction], yes: &[Instruction]) -> Code {
-    let mut code = Vec::with_capacity(no.len() + yes.len() + 2);
-    if let Ok(distance) = u8::try_from(no.len()) {
-        code.push(test(operation, value, distance, 0));
-    } else {
-        code.push(test(operation, value, 0, 1));
-        code.push(Instruction { code: JUMP, jump_true: 0, jump_false: 0, value: no.len() as u32 });
+/// An instruction, counted from the program's end.
+type Place = usize;
+
+/// A program in the making, its last instruction first.
+#[derive(Default)]
+struct Code {
+    reversed: Vec<Instruction>,
+    /// The latest return of each action.
+    returns: Vec<(Action, Place)>,
+    /// Tests of arguments, which are the same for many calls and architectures.
+    tests: Vec<(Form, Outcome, Place)>,
+}
+
+impl Code {
+    /// A balanced tree of "is the number at least the first of the upper half?".
+    fn search(&mut self, intervals: &Intervals, form: &Form) -> Place {
+        let place = self.subtree(intervals, form);
+        // What loads the number has to stand right before the tree.
+        if place + 1 == self.reversed.len() { place } else { self.jump(place) }
     }
-    code.extend_from_slice(no);
-    code.extend_from_slice(yes);
-    code
-}
 
-fn decide(decision: &Decision, default: Action) -> Code {
-    match decision {
-        Decision::Always(action) => vec![give(*action)],
-        Decision::Conditional(alternatives) => {
-            let mut code: Code =
-                alternatives.iter().flat_map(|(conditions, action)| rule(conditions, *action)).collect();
-            code.push(give(default));
-            code
-        }
-    }
-}
-
-/// Where a test inside a rule goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum To {
-    Next,
-    /// This condition holds: on to the following one.
-    Holds,
-    /// The rule does not match: behind it.
-    Fails,
-}
-
-/// An instruction whose jumps are not numbers yet.
-type Draft = (Instruction, To, To);
-
-/// All conditions, then the action; a condition that fails jumps behind the action.
-fn rule(conditions: &[Condition], action: Action) -> Code {
-    let drafts: Vec<Vec<Draft>> = conditions.iter().map(condition).collect();
-    let total: usize = drafts.iter().map(Vec::len).sum();
-    let mut code = Vec::with_capacity(total + 1);
-    for draft in drafts {
-        let end = code.len() + draft.len();
-        for (mut instruction, yes, no) in draft {
-            let here = code.len() + 1;
-            // A condition has at most six instructions and a rule at most six conditions: far below 255.
-            let distance = |to: To| match to {
-                To::Next => 0,
-                To::Holds => (end - here) as u8,
-                To::Fails => (total + 1 - here) as u8,
-            };
-            if instruction.code != LOAD && instruction.code != AND {
-                (instruction.jump_true, instruction.jump_false) = (distance(yes), distance(no));
+    fn subtree(&mut self, intervals: &[(u32, Outcome)], form: &Form) -> Place {
+        match intervals {
+            [] => self.give(form.default),
+            [(_, outcome)] => self.decide(outcome, form),
+            _ => {
+                let (lower, upper) = intervals.split_at(intervals.len() / 2);
+                let yes = self.subtree(upper, form);
+                let no = self.subtree(lower, form);
+                self.test(JUMP_GE, upper[0].0, yes, no)
             }
-            code.push(instruction);
         }
     }
-    code.push(give(action));
-    code
-}
 
-/// A 64-bit comparison in two 32-bit halves, the high one first. Little-endian, as all supported machines are.
-fn condition(condition: &Condition) -> Vec<Draft> {
-    use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, MaskedEqual, NotEqual};
-    use To::{Fails, Holds, Next};
-    let low = OFFSET_ARGS + 8 * condition.index;
-    let (value_low, value_high) = (condition.value as u32, (condition.value >> 32) as u32);
-    let plain = |instruction: Instruction| (instruction, Next, Next);
-    let jump = |operation: u16, value: u32, yes: To, no: To| (test(operation, value, 0, 0), yes, no);
-    let ordered = |operation: u16, holds: To, fails: To| {
-        vec![
-            plain(load(low + 4)),
-            jump(JUMP_GT, value_high, holds, Next),
-            jump(JUMP_EQ, value_high, Next, fails),
-            plain(load(low)),
-            jump(operation, value_low, holds, fails),
-        ]
-    };
-    match condition.operator {
-        Greater => ordered(JUMP_GT, Holds, Fails),
-        GreaterOrEqual => ordered(JUMP_GE, Holds, Fails),
-        LessOrEqual => ordered(JUMP_GT, Fails, Holds),
-        Less => ordered(JUMP_GE, Fails, Holds),
-        Equal => vec![
-            plain(load(low + 4)),
-            jump(JUMP_EQ, value_high, Next, Fails),
-            plain(load(low)),
-            jump(JUMP_EQ, value_low, Holds, Fails),
-        ],
-        NotEqual => vec![
-            plain(load(low + 4)),
-            jump(JUMP_EQ, value_high, Next, Holds),
-            plain(load(low)),
-            jump(JUMP_EQ, value_low, Fails, Holds),
-        ],
-        MaskedEqual => vec![
-            plain(load(low + 4)),
-            plain(and(value_high)),
-            jump(JUMP_EQ, (condition.value_two >> 32) as u32, Next, Fails),
-            plain(load(low)),
-            plain(and(value_low)),
-            jump(JUMP_EQ, condition.value_two as u32, Holds, Fails),
-        ],
+    fn decide(&mut self, outcome: &Outcome, form: &Form) -> Place {
+        let alternatives = match outcome {
+            Outcome::Action(action) => return self.give(*action),
+            Outcome::Conditional(alternatives) => alternatives,
+        };
+        if let Some((.., place)) = self.tests.iter().find(|(of, tests, _)| of == form && tests == outcome) {
+            return *place;
+        }
+        let mut next = self.give(form.default);
+        for (conditions, action) in alternatives.iter().rev() {
+            let fails = next;
+            next = self.give(*action);
+            for condition in conditions.iter().rev() {
+                next = self.condition(condition, form, next, fails);
+            }
+        }
+        self.tests.push((*form, outcome.clone(), next));
+        next
+    }
+
+    /// One comparison: in two 32-bit halves, the high one first, or of the low half only.
+    fn condition(&mut self, condition: &Condition, form: &Form, yes: Place, no: Place) -> Place {
+        use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, MaskedEqual, NotEqual};
+        match condition.operator {
+            Greater => self.ordered(condition, form, JUMP_GT, yes, no),
+            GreaterOrEqual => self.ordered(condition, form, JUMP_GE, yes, no),
+            LessOrEqual => self.ordered(condition, form, JUMP_GT, no, yes),
+            Less => self.ordered(condition, form, JUMP_GE, no, yes),
+            Equal => self.equal(condition, form, yes, no),
+            NotEqual => self.equal(condition, form, no, yes),
+            MaskedEqual => self.masked(condition, form, yes, no),
+        }
+    }
+
+    fn ordered(
+        &mut self,
+        condition: &Condition,
+        form: &Form,
+        operation: u16,
+        yes: Place,
+        no: Place,
+    ) -> Place {
+        let (low, high) = halves(condition, form);
+        self.test(operation, condition.value as u32, yes, no);
+        let lower = self.load(low);
+        if !form.wide {
+            return lower;
+        }
+        let upper = (condition.value >> 32) as u32;
+        let same = self.test(JUMP_EQ, upper, lower, no);
+        self.test(JUMP_GT, upper, yes, same);
+        self.load(high)
+    }
+
+    fn equal(&mut self, condition: &Condition, form: &Form, yes: Place, no: Place) -> Place {
+        let (low, high) = halves(condition, form);
+        self.test(JUMP_EQ, condition.value as u32, yes, no);
+        let lower = self.load(low);
+        if !form.wide {
+            return lower;
+        }
+        self.test(JUMP_EQ, (condition.value >> 32) as u32, lower, no);
+        self.load(high)
+    }
+
+    fn masked(&mut self, condition: &Condition, form: &Form, yes: Place, no: Place) -> Place {
+        let (low, high) = halves(condition, form);
+        self.test(JUMP_EQ, condition.value_two as u32, yes, no);
+        self.push(AND, condition.value as u32);
+        let lower = self.load(low);
+        let upper = (condition.value >> 32) as u32;
+        if upper == 0 {
+            return lower;
+        }
+        self.test(JUMP_EQ, (condition.value_two >> 32) as u32, lower, no);
+        self.push(AND, upper);
+        self.load(high)
+    }
+
+    fn give(&mut self, action: Action) -> Place {
+        let here = self.reversed.len();
+        match self.returns.iter_mut().find(|(of, _)| *of == action) {
+            Some((_, place)) if here - *place <= RETURN_REACH => return *place,
+            Some((_, place)) => *place = here,
+            None => self.returns.push((action, here)),
+        }
+        self.push(RETURN, action)
+    }
+
+    fn load(&mut self, offset: u32) -> Place {
+        self.push(LOAD, offset)
+    }
+
+    fn jump(&mut self, target: Place) -> Place {
+        self.push(JUMP, (self.reversed.len() - target - 1) as u32)
+    }
+
+    /// `if A <operation> value { yes } else { no }`.
+    fn test(&mut self, operation: u16, value: u32, yes: Place, no: Place) -> Place {
+        let (yes, no) = (self.near(yes), self.near(no));
+        let here = self.reversed.len();
+        let distance = |target: Place| (here - target - 1) as u8;
+        let (jump_true, jump_false) = (distance(yes), distance(no));
+        self.reversed.push(Instruction { code: operation, jump_true, jump_false, value });
+        here
+    }
+
+    /// The target, or a jump to it that a conditional jump can reach.
+    fn near(&mut self, target: Place) -> Place {
+        if self.reversed.len() - target > REACH { self.jump(target) } else { target }
+    }
+
+    fn push(&mut self, code: u16, value: u32) -> Place {
+        self.reversed.push(Instruction { code, jump_true: 0, jump_false: 0, value });
+        self.reversed.len() - 1
     }
 }
 
-fn load(offset: u32) -> Instruction {
-    Instruction { code: LOAD, jump_true: 0, jump_false: 0, value: offset }
-}
-
-fn and(mask: u32) -> Instruction {
-    Instruction { code: AND, jump_true: 0, jump_false: 0, value: mask }
-}
-
-fn give(action: Action) -> Instruction {
-    Instruction { code: RETURN, jump_true: 0, jump_false: 0, value: action }
-}
-
-fn test(operation: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruction {
-    Instruction { code: operation, jump_true, jump_false, value }
+/// Where an argument's lower and upper half lie.
+fn halves(condition: &Condition, form: &Form) -> (u32, u32) {
+    let argument = OFFSET_ARGS + 8 * condition.index;
+    if form.big_endian { (argument + 4, argument) } else { (argument, argument + 4) }
 }

@@ -1,158 +1,143 @@
-//! From a profile's rules to one decision per system call number.
+//! From a profile's rules to one decision per system call number and architecture.
 
 use super::SeccompError;
-use super::arch::{Arch, I386_MULTIPLEXED};
+use super::arch::Machine;
+use super::table::Row;
+use super::words::{self, ALLOW, Action, Condition, DATA_MASK, ENOSYS, ERRNO, LOG, NOTIFY, Operator, TRACE};
 use crate::oci;
-use std::collections::BTreeMap;
 
-/// SECCOMP_RET_* of linux/seccomp.h.
-pub const ALLOW: u32 = 0x7fff_0000;
-pub const KILL_PROCESS: u32 = 0x8000_0000;
-const KILL_THREAD: u32 = 0;
-const TRAP: u32 = 0x0003_0000;
-const ERRNO: u32 = 0x0005_0000;
-const TRACE: u32 = 0x7ff0_0000;
-const LOG: u32 = 0x7ffc_0000;
-const DATA_MASK: u32 = 0xffff;
-
-const EPERM: u32 = 1;
-const ENOSYS: u32 = 38;
-
-/// A filter's return value.
-pub type Action = u32;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Equal,
-    GreaterOrEqual,
-    Greater,
-    /// `argument & value == value_two`.
-    MaskedEqual,
+/// A profile with its words read.
+pub struct Rules {
+    pub default: Action,
+    rules: Vec<Rule>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Condition {
-    pub index: u32,
-    pub operator: Operator,
-    pub value: u64,
-    pub value_two: u64,
+struct Rule {
+    action: Action,
+    /// The rule applies when all conditions of one of them hold. One empty list is "always".
+    alternatives: Vec<Vec<Condition>>,
+    calls: Vec<Row>,
 }
 
-/// What happens to one call: the first alternative whose conditions all hold, else the default.
+/// What happens to one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Always(Action),
+    /// The first whose conditions all hold, else the default.
     Conditional(Vec<(Vec<Condition>, Action)>),
 }
 
-/// All decisions of one architecture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All decisions for one architecture.
 pub struct Decisions {
-    /// By number, the architecture's base included.
-    pub calls: BTreeMap<u32, Decision>,
-    pub default: Action,
-    /// From this number on: calls that are newer than the profile.
+    /// Ordered by number.
+    pub calls: Vec<(u32, Decision)>,
+    /// From this number on: calls that are newer than the profile, and what they get.
     pub unknown_from: Option<(u32, Action)>,
 }
 
-/// Reads an action word.
-pub fn action(name: &str, errno: Option<u32>) -> Result<Action, SeccompError> {
-    let data = |default| errno.unwrap_or(default) & DATA_MASK;
-    Ok(match name {
-        "SCMP_ACT_ALLOW" => ALLOW,
-        "SCMP_ACT_ERRNO" => ERRNO | data(EPERM),
-        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => KILL_THREAD,
-        "SCMP_ACT_KILL_PROCESS" => KILL_PROCESS,
-        "SCMP_ACT_TRAP" => TRAP,
-        "SCMP_ACT_TRACE" => TRACE | data(EPERM),
-        "SCMP_ACT_LOG" => LOG,
-        "SCMP_ACT_NOTIFY" => return Err(SeccompError::Notify),
-        other => return Err(SeccompError::Action(other.to_owned())),
-    })
-}
+impl Rules {
+    /// Names that no architecture has are left out, as every runtime does: profiles name calls of future kernels.
+    pub fn read(profile: &oci::Seccomp) -> Result<Self, SeccompError> {
+        let default = words::action(&profile.default_action, profile.default_errno_ret)?;
+        if default == NOTIFY {
+            return Err(SeccompError::NotifyDefault);
+        }
+        let mut rules = Vec::with_capacity(profile.syscalls.len());
+        for rule in &profile.syscalls {
+            let action = words::action(&rule.action, rule.errno_ret)?;
+            if action == NOTIFY && rule.names.iter().any(|name| name == "write") {
+                return Err(SeccompError::NotifyWrite);
+            }
+            let calls = rule.names.iter().filter_map(|name| Row::find(name)).collect();
+            rules.push(Rule { action, alternatives: alternatives(&rule.args)?, calls });
+        }
+        Ok(Self { default, rules })
+    }
 
-/// The decisions of `profile` for `arch`. Names that the architecture does not have are left out.
-pub fn decisions(profile: &oci::Seccomp, arch: Arch, default: Action) -> Result<Decisions, SeccompError> {
-    let table = arch.table();
-    let base = arch.number_base();
-    let mut calls = BTreeMap::new();
-    let mut newest = None;
-    for rule in &profile.syscalls {
-        let action = action(&rule.action, rule.errno_ret)?;
-        let alternatives = alternatives(&rule.args)?;
-        for name in &rule.names {
-            if let Some(number) = table.get(name.as_str()) {
-                newest = newest.max(Some(base + number));
-                if action != default {
-                    add(&mut calls, base + number, &alternatives, action);
+    pub fn notifies(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == NOTIFY)
+    }
+
+    pub fn decisions(&self, machine: &Machine) -> Decisions {
+        let mut found = Vec::new();
+        let mut newest = 0;
+        for rule in &self.rules {
+            let alternatives = on_machine(&rule.alternatives, machine);
+            for row in &rule.calls {
+                if let Some(number) = machine.number(*row) {
+                    newest = newest.max(number);
+                    found.push((number, rule, alternatives.clone()));
+                }
+                if let Some((number, operation)) = machine.multiplexed(*row) {
+                    newest = newest.max(number);
+                    found.push((number, rule, of_operation(&alternatives, operation)));
                 }
             }
-            if arch == Arch::I386 && action != default {
-                add_multiplexed(&mut calls, &table, name, &rule.args, action);
+        }
+        // A rule that says what happens anyway is left out, but its calls are known.
+        found.retain(|(_, rule, _)| rule.action != self.default);
+        found.sort_by_key(|(number, ..)| *number);
+        let mut calls: Vec<(u32, Decision)> = Vec::with_capacity(found.len());
+        for (number, rule, alternatives) in found {
+            if calls.last().is_none_or(|(last, _)| *last != number) {
+                calls.push((number, Decision::Conditional(Vec::new())));
+            }
+            if let Some((_, decision)) = calls.last_mut() {
+                decision.add(alternatives, rule.action);
+            }
+        }
+        let unknown_from = (newest > 0 && self.refuses()).then_some((newest + 1, ERRNO | ENOSYS));
+        Decisions { calls, unknown_from }
+    }
+
+    /// As runc: a refusing profile answers ENOSYS for calls that its author cannot have known, so that libcs fall back.
+    fn refuses(&self) -> bool {
+        !matches!(self.default & !DATA_MASK, ALLOW | LOG | TRACE)
+    }
+}
+
+impl Decision {
+    /// Of two rules on one call the first wins, but one without conditions takes the place of all that have some.
+    fn add(&mut self, alternatives: Vec<Vec<Condition>>, action: Action) {
+        for conditions in alternatives {
+            match self {
+                Self::Always(_) => {}
+                Self::Conditional(_) if conditions.is_empty() => *self = Self::Always(action),
+                Self::Conditional(list) => list.push((conditions, action)),
             }
         }
     }
-    // As runc: a refusing profile answers ENOSYS for calls that its author cannot have known, unless it says so itself.
-    let refuses = !matches!(default & !DATA_MASK, ALLOW | LOG | TRACE) && default != (ERRNO | ENOSYS);
-    let unknown_from = newest.filter(|_| refuses).map(|number| (number + 1, ERRNO | ENOSYS));
-    Ok(Decisions { calls, default, unknown_from })
 }
 
 /// Several conditions on one argument are alternatives, each a rule of its own (runc's reading of the spec); otherwise
-/// all of them must hold. The empty list is "always".
+/// all of them must hold.
 fn alternatives(args: &[oci::SyscallArg]) -> Result<Vec<Vec<Condition>>, SeccompError> {
-    let conditions = args.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
+    let conditions = args.iter().map(Condition::read).collect::<Result<Vec<_>, _>>()?;
     let repeated =
         conditions.iter().enumerate().any(|(at, one)| conditions[..at].iter().any(|b| b.index == one.index));
     Ok(if repeated { conditions.into_iter().map(|one| vec![one]).collect() } else { vec![conditions] })
 }
 
-fn condition(arg: &oci::SyscallArg) -> Result<Condition, SeccompError> {
-    if arg.index > 5 {
-        return Err(SeccompError::ArgumentIndex(arg.index));
-    }
-    let operator = match arg.op.as_str() {
-        "SCMP_CMP_NE" => Operator::NotEqual,
-        "SCMP_CMP_LT" => Operator::Less,
-        "SCMP_CMP_LE" => Operator::LessOrEqual,
-        "SCMP_CMP_EQ" => Operator::Equal,
-        "SCMP_CMP_GE" => Operator::GreaterOrEqual,
-        "SCMP_CMP_GT" => Operator::Greater,
-        "SCMP_CMP_MASKED_EQ" => Operator::MaskedEqual,
-        other => return Err(SeccompError::Operator(other.to_owned())),
+/// What can be compared here: 32-bit machines have the lower half of each value only. A mask of nothing always matches.
+fn on_machine(alternatives: &[Vec<Condition>], machine: &Machine) -> Vec<Vec<Condition>> {
+    let width = if machine.wide { u64::MAX } else { u64::from(u32::MAX) };
+    let cut = |condition: &Condition| {
+        let value = condition.value & width;
+        let masked = condition.operator == Operator::MaskedEqual;
+        let value_two = if masked { condition.value_two & value } else { 0 };
+        (!masked || value != 0).then_some(Condition { value, value_two, ..*condition })
     };
-    Ok(Condition { index: arg.index, operator, value: arg.value, value_two: arg.value_two })
+    alternatives.iter().map(|conditions| conditions.iter().filter_map(cut).collect()).collect()
 }
 
-fn add(calls: &mut BTreeMap<u32, Decision>, number: u32, alternatives: &[Vec<Condition>], action: Action) {
-    let entry = calls.entry(number).or_insert_with(|| Decision::Conditional(Vec::new()));
-    for conditions in alternatives {
-        match entry {
-            // An unconditional rule leaves nothing for later ones.
-            Decision::Always(_) => {}
-            _ if conditions.is_empty() => *entry = Decision::Always(action),
-            Decision::Conditional(list) => list.push((conditions.clone(), action)),
-        }
-    }
-}
-
-/// Only unconditional rules: the arguments of a multiplexed call are behind a pointer that a filter cannot follow.
-fn add_multiplexed(
-    calls: &mut BTreeMap<u32, Decision>,
-    table: &std::collections::HashMap<&'static str, u32>,
-    name: &str,
-    args: &[oci::SyscallArg],
-    action: Action,
-) {
-    let Some((_, multiplexer, operation)) = I386_MULTIPLEXED.iter().find(|(known, _, _)| *known == name)
-    else {
-        return;
+/// The same rule for the multiplexer. Its first argument is the operation, so a condition on the call's own first
+/// argument is lost, and the others look at the multiplexer's arguments: what is behind its pointer no filter can see.
+/// This is libseccomp's reading; a stricter one would take these calls away from every 32-bit program.
+fn of_operation(alternatives: &[Vec<Condition>], operation: u32) -> Vec<Vec<Condition>> {
+    let first = Condition { index: 0, operator: Operator::Equal, value: u64::from(operation), value_two: 0 };
+    let with_first = |conditions: &Vec<Condition>| {
+        let rest = conditions.iter().filter(|condition| condition.index != 0);
+        std::iter::once(&first).chain(rest).copied().collect()
     };
-    if let (Some(number), true) = (table.get(multiplexer), args.is_empty()) {
-        let condition = Condition { index: 0, operator: Operator::Equal, value: *operation, value_two: 0 };
-        add(calls, *number, &[vec![condition]], action);
-    }
+    alternatives.iter().map(with_first).collect()
 }
