@@ -205,9 +205,10 @@ fn security_option(item: &At<'_>, scope: &Scope<'_>, security: &mut Security) ->
             security.masked_paths = Some(Vec::new());
             security.readonly_paths = Some(Vec::new());
         }
-        // Without these modules there is nothing to turn off.
-        ("apparmor", "unconfined") | ("label", "disable") => {}
-        ("apparmor" | "label", _) => {
+        ("apparmor", profile) if !profile.is_empty() => security.apparmor = Some(profile.to_owned()),
+        // Without SELinux labels there is nothing to turn off.
+        ("label", "disable") => {}
+        ("label", _) => {
             return Err(item
                 .unsupported(format!("{name} profiles are not supported"), "use seccomp and capabilities"));
         }

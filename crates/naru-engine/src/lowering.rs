@@ -33,6 +33,7 @@ impl Engine {
             pid_namespace: self.joined(&spec.namespaces.pid, "pid")?,
             ipc_namespace: self.joined(&spec.namespaces.ipc, "ipc")?,
             devices: resolve_devices(&spec)?,
+            apparmor_profile: apparmor_profile(&spec)?,
             ..LowerInput::default()
         };
         lower(&spec, &input)
@@ -122,4 +123,17 @@ fn resolve_devices(spec: &ContainerSpec) -> Result<Vec<ResolvedDevice>> {
         all.extend(devices::resolve(device)?);
     }
     Ok(all)
+}
+
+/// The default profile where AppArmor is enabled; not looked for when the container names its own.
+pub(crate) fn apparmor_profile(spec: &ContainerSpec) -> Result<Option<String>> {
+    if spec.security.apparmor.is_some() {
+        return Ok(None);
+    }
+    let profile = naru_runtime::apparmor::default_profile().map_err(|error| {
+        Error::internal("AppArmor is enabled, but containers cannot be confined by it")
+            .with_hint("--security-opt apparmor=unconfined starts a container without a profile")
+            .with_source(error)
+    })?;
+    Ok(profile.map(str::to_owned))
 }

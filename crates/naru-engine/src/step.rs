@@ -191,6 +191,7 @@ impl Engine {
                 hosts_path: Some(files.hosts),
                 resolv_conf_path: Some(files.resolv_conf),
                 binds: step.binds.clone(),
+                apparmor_profile: crate::lowering::apparmor_profile(&step.spec)?,
                 ..LowerInput::default()
             },
         )?;

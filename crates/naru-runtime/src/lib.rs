@@ -26,6 +26,7 @@
 //! # How it is tested
 //! Pure parts beside their code; `tests/` runs real busybox containers as root.
 
+pub mod apparmor;
 pub mod capability;
 pub mod cgroup;
 mod child;

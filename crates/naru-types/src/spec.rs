@@ -303,6 +303,8 @@ pub struct Security {
     pub cap_drop: Vec<String>,
     pub no_new_privileges: bool,
     pub seccomp: Seccomp,
+    /// A loaded AppArmor profile, or `unconfined`; `None`: the default one where AppArmor is enabled.
+    pub apparmor: Option<String>,
     pub read_only_rootfs: bool,
     /// `None`: Docker's default list; `Some(vec![])`: none (systempaths=unconfined).
     pub masked_paths: Option<Vec<String>>,

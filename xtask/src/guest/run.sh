@@ -40,7 +40,7 @@ as_user() {
         -E CARGO_MANIFEST_DIR -E NARU_GUEST -- "$@"
 }
 
-export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin RUST_BACKTRACE=1 NARU_GUEST=1
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin RUST_BACKTRACE=1 NARU_GUEST=1 TERM=dumb
 chmod 755 /payload
 while read -r word first second third; do
     case "$word" in
@@ -55,7 +55,7 @@ while read -r word first second third; do
         cd "$second" || exit 1
         export CARGO_MANIFEST_DIR="$second"
         # shellcheck disable=SC2086
-        as_user timeout --kill-after=10 "$seconds" "$program" --show-output --test-threads=2 $filter </dev/null 2>&1
+        as_user timeout --kill-after=10 "$seconds" "$program" --show-output --test-threads=2 --color=never $filter </dev/null 2>&1
         echo "::end $? $first"
         ;;
     esac

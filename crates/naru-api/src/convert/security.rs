@@ -52,11 +52,13 @@ fn apply(security: &mut Security, option: &str) -> Result<()> {
             security.masked_paths = Some(Vec::new());
             security.readonly_paths = Some(Vec::new());
         }
-        // No label and no AppArmor profile is what a container gets in any case.
-        ("label", "disable") | ("apparmor", "unconfined") => {}
-        ("label" | "apparmor" | "writable-cgroups", _) => {
+        // A profile that isn't loaded is an error of the start, as in Docker.
+        ("apparmor", profile) if !profile.is_empty() => security.apparmor = Some(profile.to_owned()),
+        // No label is what a container gets in any case.
+        ("label", "disable") => {}
+        ("label" | "writable-cgroups", _) => {
             return Err(Error::not_implemented(format!("security option {option:?} is not supported by naru"))
-                .with_hint("supported: no-new-privileges, seccomp, systempaths=unconfined, label=disable, apparmor=unconfined"));
+                .with_hint("supported: no-new-privileges, seccomp, systempaths=unconfined, label=disable, apparmor"));
         }
         _ => return Err(invalid()),
     }
@@ -103,8 +105,10 @@ mod tests {
         assert!(!with("no-new-privileges=false").unwrap().no_new_privileges);
         assert_eq!(with("seccomp=unconfined").unwrap().seccomp, Seccomp::Unconfined);
         assert!(matches!(with("seccomp={\"a\":1}").unwrap().seccomp, Seccomp::Profile(_)));
+        assert_eq!(with("apparmor=mine").unwrap().apparmor.as_deref(), Some("mine"));
+        assert_eq!(with("apparmor:unconfined").unwrap().apparmor.as_deref(), Some("unconfined"));
         assert_eq!(with("systempaths=unconfined").unwrap().masked_paths, Some(Vec::new()));
-        for bad in ["seccomp=/etc/x", "apparmor=docker-default", "label=level:s0", "nope"] {
+        for bad in ["seccomp=/etc/x", "apparmor=", "label=level:s0", "nope"] {
             assert!(with(bad).is_err(), "{bad}");
         }
     }

@@ -47,6 +47,8 @@ pub struct LowerInput {
     pub network_namespace: Option<String>,
     /// `ContainerSpec::devices`, or for a privileged container every device of the host: see [`crate::devices`].
     pub devices: Vec<ResolvedDevice>,
+    /// For a container that names none; `None` where AppArmor is off ([`crate::apparmor::default_profile`]).
+    pub apparmor_profile: Option<String>,
     /// For rules of a seccomp profile that depend on the machine; the default is this one's architecture, any kernel.
     pub seccomp_host: SeccompHost,
 }
@@ -157,6 +159,7 @@ fn process(container: &ContainerSpec, input: &LowerInput, capabilities: Vec<Stri
         },
         rlimits: rlimits.collect::<Result<_>>()?,
         no_new_privileges: container.security.no_new_privileges,
+        apparmor_profile: apparmor_profile(container, input),
         // Always said: otherwise a container would inherit the keeper's own score.
         oom_score_adj: Some(container.oom_score_adj),
         // Inheritable and ambient stay empty (CVE-2022-29162).
@@ -168,6 +171,15 @@ fn process(container: &ContainerSpec, input: &LowerInput, capabilities: Vec<Stri
         }),
         ..oci::Process::default()
     })
+}
+
+/// What is asked for by name; else the default, which a privileged container is free of.
+fn apparmor_profile(container: &ContainerSpec, input: &LowerInput) -> String {
+    match (&container.security.apparmor, &input.apparmor_profile) {
+        (Some(profile), _) => profile.clone(),
+        (None, Some(_)) if container.security.privileged => crate::apparmor::UNCONFINED.into(),
+        (None, default) => default.clone().unwrap_or_default(),
+    }
 }
 
 /// moby's CreateDaemonEnvironment: PATH, HOSTNAME and TERM first, replaced by what the container says.
