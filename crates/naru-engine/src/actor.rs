@@ -7,6 +7,8 @@ use crate::engine::Engine;
 use crate::machine::{Ask, Effect, Event, Happening, Machine, Refusal, Rules, State, step};
 use crate::options::WaitCondition;
 use crate::view::WaitResult;
+use naru_runtime::keeper::client::{ClientError, KeeperClient};
+use naru_runtime::keeper::protocol::Target;
 use naru_types::Timestamp;
 use naru_types::signal::Signal;
 use std::collections::{HashMap, VecDeque};
@@ -167,7 +169,16 @@ impl Actor {
                     }
                 });
             }
-            Effect::Signal(signal) => self.signal(signal).await,
+            Effect::Signal(signal) => {
+                let send = move |keeper: &KeeperClient, target: &Target| keeper.signal(target, signal);
+                self.signal(send).await;
+            }
+            Effect::Stop { signal, kill_at } => {
+                let timeout = time_until(kill_at);
+                let send =
+                    move |keeper: &KeeperClient, target: &Target| keeper.stop(target, signal, Some(timeout));
+                self.signal(send).await;
+            }
             Effect::Freeze(ask) => {
                 let id = self.container.id.clone();
                 let done = self.engine.with_keeper(move |keeper| keeper.pause(&id)).await;
@@ -214,9 +225,12 @@ impl Actor {
         });
     }
 
-    async fn signal(&mut self, signal: Signal) {
-        let target = naru_runtime::keeper::protocol::Target::container(self.container.id.clone());
-        let sent = self.engine.with_keeper(move |keeper| keeper.signal(&target, signal)).await;
+    async fn signal(
+        &mut self,
+        send: impl FnOnce(&KeeperClient, &Target) -> Result<(), ClientError> + Send + 'static,
+    ) {
+        let target = Target::container(self.container.id.clone());
+        let sent = self.engine.with_keeper(move |keeper| send(keeper, &target)).await;
         // Gone already: its exit is on the way.
         if let Err(error) = sent
             && error.kind() != naru_types::Kind::Conflict
@@ -247,6 +261,9 @@ fn sleep_for(deadline: Option<Timestamp>) -> Duration {
     let Some(deadline) = deadline else {
         return longest;
     };
-    let nanos = deadline.0.saturating_sub(crate::ids::now().0).max(0);
-    Duration::from_nanos(nanos as u64).min(longest)
+    time_until(deadline).min(longest)
+}
+
+fn time_until(deadline: Timestamp) -> Duration {
+    Duration::from_nanos(deadline.0.saturating_sub(crate::ids::now().0).max(0) as u64)
 }

@@ -17,7 +17,7 @@ const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What the start goes on with.
 pub struct NetworkSetup {
-    /// `None`: the host's, or a new one with nothing but loopback.
+    /// `None`: the host's.
     pub netns: Option<OwnedFd>,
     pub hostname: PathBuf,
     pub hosts: PathBuf,
@@ -58,6 +58,9 @@ impl Engine {
             cell.facts.ports = made.ports.iter().map(port_view).collect();
             cell.facts.net = made.endpoints;
             cell.facts.net_ports = made.ports;
+        }
+        if spec.network.mode == NetworkMode::None {
+            netns = Some(self.nets.lonely_netns()?);
         }
         let texts = Texts { own, gateway: gateway.or_else(|| self.bridge_gateway()), embedded };
         Self::write_files(container, &spec, &texts)?;

@@ -51,6 +51,17 @@ impl Engine {
         self.send(EventType::Network, action, network.id.as_str(), attributes);
     }
 
+    /// Whether the keeper runs another program than before, or could not.
+    pub(crate) fn emit_keeper(&self) {
+        let Some(upgraded) = &self.keeper.upgraded else { return };
+        let action = if upgraded.is_ok() { "keeper_upgrade" } else { "keeper_upgrade_refused" };
+        let mut attributes = BTreeMap::new();
+        if let Err(reason) = upgraded {
+            extend(&mut attributes, &[("reason", reason)]);
+        }
+        self.send(EventType::Daemon, action, "keeper", attributes);
+    }
+
     pub(crate) fn emit_volume(&self, name: &str, action: &str, more: Attributes<'_>) {
         let mut attributes = BTreeMap::new();
         extend(&mut attributes, &[("driver", "local")]);

@@ -6,9 +6,9 @@ use crate::keeper_link::client_error;
 use crate::machine::State;
 use crate::options::{ExecSpec, ExecStart};
 use crate::view::ExecView;
-use naru_runtime::keeper::client::{self, StartError};
+use naru_runtime::keeper::client::{self, KeeperClient, StartError};
 use naru_runtime::keeper::held::HeldFds;
-use naru_runtime::keeper::protocol::{AttachRequest, ProcessEntry, StdioSpec, Target};
+use naru_runtime::keeper::protocol::{AdoptRequest, AttachRequest, ProcessEntry, StdioSpec, Target};
 use naru_runtime::oci;
 use naru_types::{ContainerId, Error, ExecId, Result};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,14 @@ pub struct Exec {
     /// Its place among all sessions.
     created: naru_types::Timestamp,
     state: watch::Sender<ExecState>,
-    held: Mutex<Option<HeldFds>>,
+    held: Mutex<Option<Started>>,
+}
+
+/// What keeps a running session whole should the keeper be killed.
+struct Started {
+    fds: HeldFds,
+    stdio: StdioSpec,
+    at: naru_types::Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +246,7 @@ impl Engine {
                 StartError::Client(error) => (CODE_FAILED, client_error(error)),
             }
         })?;
-        *crate::lock(&exec.held) = Some(started.fds);
+        *crate::lock(&exec.held) = Some(Started { fds: started.fds, stdio, at: started.started_at });
         let pid = started.pid;
         let still = exec.state.send_if_modified(|state| {
             // Its end may have been told already.
@@ -330,16 +337,47 @@ impl Engine {
         }
     }
 
-    /// After a keeper's death: sessions that the new one does not know are lost to us.
-    pub(crate) fn lose_execs(&self, known: &[ProcessEntry]) {
+    /// After a keeper's death: sessions that the new one does not know are handed to it with what we hold of them. One that
+    /// was just being started is lost.
+    pub(crate) fn readopt_execs(&self, client: &KeeperClient, known: &[ProcessEntry]) {
         let execs: Vec<_> = self.table().execs.values().map(Arc::clone).collect();
         for exec in execs {
             let target = Target::exec(exec.container_id.clone(), exec.id.clone());
-            let running = matches!(*exec.state.borrow(), ExecState::Starting | ExecState::Running { .. });
-            if running && !known.iter().any(|entry| entry.target == target) {
-                self.exec_ended(&exec.container_id, &exec.id, CODE_UNKNOWN);
+            let state = *exec.state.borrow();
+            let pid = match state {
+                ExecState::Starting => None,
+                ExecState::Running { pid } => Some(pid),
+                ExecState::Created | ExecState::Ended { .. } => continue,
+            };
+            match known.iter().find(|entry| entry.target == target) {
+                Some(entry) => {
+                    if let Some(exit) = entry.exit {
+                        let code = i64::from(exit.status.docker_code());
+                        self.exec_ended(&exec.container_id, &exec.id, code);
+                    }
+                }
+                None if pid.is_some_and(|pid| self.adopt_exec(client, &exec, pid)) => {}
+                None => self.exec_ended(&exec.container_id, &exec.id, CODE_UNKNOWN),
             }
         }
+    }
+
+    fn adopt_exec(&self, client: &KeeperClient, exec: &Exec, pid: i32) -> bool {
+        let (Some(container), held) = (self.by_id(&exec.container_id), crate::lock(&exec.held)) else {
+            return false;
+        };
+        let Some(started) = &*held else { return false };
+        let request = AdoptRequest {
+            id: exec.container_id.clone(),
+            exec_id: Some(exec.id.clone()),
+            pid,
+            started_at: started.at,
+            bundle: container.paths.bundle.clone(),
+            stdio: started.stdio,
+            log: None,
+            paused: false,
+        };
+        client.adopt(request, &started.fds).is_ok()
     }
 }
 

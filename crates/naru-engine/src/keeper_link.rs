@@ -4,6 +4,7 @@
 
 use crate::container::Container;
 use crate::engine::Engine;
+use crate::fdstore::Stored;
 use crate::machine::{Event as Step, ExitStatus, LaunchFailure};
 use naru_runtime::keeper::client::{ClientError, KeeperClient, Notice};
 use naru_runtime::keeper::held::HeldFds;
@@ -13,6 +14,7 @@ use naru_runtime::keeper::protocol::{
 };
 use naru_types::spec::ContainerSpec;
 use naru_types::{Error, Kind, Result};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,16 +30,20 @@ pub const UNSEEN: &str = "exit status unknown: the keeper was killed while the c
 
 pub struct KeeperLink {
     client: Mutex<Option<Arc<KeeperClient>>>,
+    /// `None`: the keeper ran this program already.
+    pub upgraded: Option<std::result::Result<(), String>>,
+    pub stored: Stored,
 }
 
 /// Notices are few (one per process that ends), so the queue is not bounded: the reader thread must never wait.
 pub type Notices = mpsc::UnboundedReceiver<Notice>;
 
 impl KeeperLink {
-    /// Starts a keeper unless one runs, and connects. Blocks.
+    /// Starts a keeper unless one runs, connects, and makes an older one run this daemon's program. Blocks.
     pub fn open(exe: &Path, run: &Path) -> Result<(Self, Notices)> {
         let (client, notices) = connect(exe, run)?;
-        Ok((Self { client: Mutex::new(Some(Arc::new(client))) }, notices))
+        let upgraded = upgrade(&client, exe);
+        Ok((Self { client: Mutex::new(Some(Arc::new(client))), upgraded, stored: Stored::take_over() }, notices))
     }
 
     /// Every process the keeper knows. Blocks.
@@ -66,6 +72,19 @@ fn connect(exe: &Path, run: &Path) -> Result<(KeeperClient, Notices)> {
     };
     let client = KeeperClient::connect(run, on_notice).map_err(|error| failed(&error).with_source(error))?;
     Ok((client, notices))
+}
+
+/// A keeper of another build makes place for ours. One that cannot (it is newer, say) goes on: what it speaks is
+/// understood, or there would be no connection.
+fn upgrade(client: &KeeperClient, exe: &Path) -> Option<std::result::Result<(), String>> {
+    let ours = naru_runtime::keeper::build_of(exe).ok()?;
+    if client.keeper_build() == ours {
+        return None;
+    }
+    let upgraded = std::fs::File::open(exe)
+        .map_err(|error| error.to_string())
+        .and_then(|program| client.upgrade(program.as_fd()).map_err(|error| error.to_string()));
+    Some(upgraded)
 }
 
 impl Engine {
@@ -125,6 +144,7 @@ impl Engine {
             }
             Event::Oom { id } => self.report(&id, Step::Oom),
             // The client has closed its duplicate already.
+            Event::StdinClosed { target: Target { id, exec_id: None } } => crate::fdstore::forget_stdin(&id),
             Event::StdinClosed { .. } => {}
         }
     }
@@ -165,13 +185,13 @@ impl Engine {
         }
     }
 
-    /// Hands every running container to a keeper that may not know it. Execs of the old keeper are lost to us.
+    /// Hands every running container, and every exec session in one, to a keeper that may not know it.
     fn readopt(&self, client: &KeeperClient) -> Result<()> {
         let known = client.list().map_err(client_error)?;
         for container in self.containers() {
             self.take_up(client, &container, &known);
         }
-        self.lose_execs(&known);
+        self.readopt_execs(client, &known);
         Ok(())
     }
 
@@ -215,11 +235,14 @@ impl Engine {
             }
             return;
         };
-        let held = held.or_else(|| orphan(container, run.pid).map(Arc::new));
+        // What systemd kept is whole; what can be found without it has no standard input and no terminal.
+        let found = || self.keeper.stored.take(&container.id).or_else(|| orphan(container, run.pid));
+        let held = held.or_else(|| found().map(Arc::new));
         let adopted = held.as_ref().is_some_and(|held| {
             let spec = container.cell().spec.clone();
             let request = AdoptRequest {
                 id: container.id.clone(),
+                exec_id: None,
                 pid: run.pid,
                 started_at: run.started_at,
                 bundle: container.paths.bundle.clone(),
@@ -238,7 +261,8 @@ impl Engine {
     }
 }
 
-/// A container that outlived both keeper and daemon: only its pidfd can be had back. The number may have been given to
+/// A container that outlived both keeper and daemon: its pidfd can be had back here, and the keeper finds its output's
+/// pipes again. The number may have been given to
 /// another process, so its cgroup has to name the container.
 fn orphan(container: &Container, pid: i32) -> Option<HeldFds> {
     let pidfd = rustix::process::pidfd_open(

@@ -24,6 +24,7 @@ pub fn launch(engine: &Arc<Engine>, container: &Arc<Container>) -> Event {
     match try_launch(engine, container) {
         Ok(started) => {
             let (pid, at) = (started.pid, started.started_at);
+            crate::fdstore::store(&container.id, &started.fds);
             container.cell().held = Some(Arc::new(started.fds));
             mount_events(engine, container);
             // Docker's start answers without a body and the daemon has no other voice: who watches events reads it.

@@ -30,6 +30,7 @@ mod emit;
 mod engine;
 mod events;
 mod exec;
+mod fdstore;
 mod health;
 mod ids;
 mod keeper_link;

@@ -43,6 +43,7 @@ impl Engine {
             .await
             .map_err(broken)??;
         tokio::spawn(Arc::clone(&engine).follow_keeper(notices));
+        engine.emit_keeper();
         for container in &containers {
             if container.cell().state.run().is_some() {
                 crate::health::watch(&engine, container);
@@ -101,6 +102,7 @@ impl Engine {
                 self.take_up(&keeper, container, known);
             }
         }
+        self.keeper.stored.drop_rest();
         for entry in known {
             if entry.target.exec_id.is_some() || self.by_id(&entry.target.id).is_some() {
                 continue;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 /// sweep at start-up, so there is nothing to report.
 pub fn teardown(engine: &Arc<Engine>, container: &Arc<Container>) {
     container.cell().held = None;
+    crate::fdstore::forget(&container.id);
     engine.execs_end_with(container);
     engine.detach_networks(container);
     unmount_events(engine, container);

@@ -10,11 +10,11 @@ use crate::mount::{self, Change, RDONLY};
 use crate::sys::last_errno;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
-const PATH: &std::ffi::CStr = c"/proc/self/exe";
+const PATH: &CStr = c"/proc/self/exe";
 
 /// Whether the running binary is reached through a read-only mount.
 pub fn is_read_only() -> Result<bool, Errno> {
@@ -28,10 +28,21 @@ pub fn make_read_only() -> Result<(), Errno> {
     if is_read_only()? {
         return Ok(());
     }
-    let copy = mount::clone_host_tree(PATH, false)?;
+    execute_read_only(PATH, std::env::args_os().collect())
+}
+
+/// Puts another program in this one's place, from a read-only detached mount as above. The process keeps its number,
+/// children, environment and the descriptors that are not close-on-exec. What is returned is why it could not.
+pub fn replace(binary: BorrowedFd<'_>, args: Vec<OsString>) -> Result<(), Errno> {
+    let path = CString::new(format!("/proc/self/fd/{}", binary.as_raw_fd())).map_err(|_| Errno::INVAL)?;
+    execute_read_only(&path, args)
+}
+
+fn execute_read_only(path: &CStr, args: Vec<OsString>) -> Result<(), Errno> {
+    let copy = mount::clone_host_tree(path, false)?;
     mount::set_attributes(copy.as_fd(), c"", Change { set: RDONLY, ..Change::default() })?;
     let words = |list: Vec<Vec<u8>>| list.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
-    let args = std::env::args_os().map(OsStringExt::into_vec).collect();
+    let args = args.into_iter().map(OsStringExt::into_vec).collect();
     let env =
         std::env::vars_os().map(|(key, value)| [key.into_vec(), value.into_vec()].join(&b'=')).collect();
     let args = StringArray::new(words(args).map_err(|_| Errno::INVAL)?);

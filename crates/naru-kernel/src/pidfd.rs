@@ -34,6 +34,14 @@ pub fn send_signal(pidfd: impl AsFd, signal: Signal) -> Result<(), Errno> {
     check(result).map(|_| ())
 }
 
+/// The process's number, 0 in another pid namespace, −1 once it was reaped; an error for a descriptor that is no pidfd
+/// (`Pid:` in /proc/self/fdinfo, proc_pid_fdinfo(5)).
+pub fn number(pidfd: impl AsFd) -> std::io::Result<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))?;
+    let number = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    number.ok_or_else(|| Errno::BADF.into())
+}
+
 /// Whether the process has ended (is a zombie or gone), without reaping it.
 pub fn has_exited(pidfd: impl AsFd) -> Result<bool, Errno> {
     let pidfd = pidfd.as_fd();
@@ -118,6 +126,8 @@ mod tests {
     fn own_process_runs() {
         let pidfd = open(std::process::id() as i32).unwrap();
         assert!(!has_exited(&pidfd).unwrap());
+        assert_eq!(number(&pidfd).unwrap(), std::process::id() as i32);
+        assert!(number(std::fs::File::open("/dev/null").unwrap()).is_err());
         assert_eq!(exit_info(&pidfd), None);
         assert_eq!(try_wait(&pidfd), Err(Errno::CHILD));
     }

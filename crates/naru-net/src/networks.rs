@@ -6,9 +6,10 @@ use crate::dns::{Resolver, Zone};
 use crate::error::NetError;
 use crate::firewall;
 use crate::model::{AttachRequest, Attachment, NetConfig, Network, NetworkRequest, PublishedPort};
+use crate::pool::Pool;
 use crate::state::State;
 use naru_types::{ContainerId, Error, NetworkId, Result};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All networks of one instance. Methods take `&self` and may be called from several threads; they block for
@@ -19,6 +20,7 @@ pub struct Networks {
     pub(crate) state: Mutex<State>,
     pub(crate) zone: Zone,
     pub(crate) resolver: Resolver,
+    pool: Pool,
 }
 
 impl Networks {
@@ -27,7 +29,7 @@ impl Networks {
     pub fn open(config: NetConfig) -> Result<Self> {
         let zone = Zone::default();
         let resolver = Resolver::start(zone.clone(), config.resolv_conf.clone())?;
-        Ok(Self { config, state: Mutex::default(), zone, resolver })
+        Ok(Self { config, state: Mutex::default(), zone, resolver, pool: Pool::default() })
     }
 
     /// Creates a user network (Docker's `network create`).
@@ -92,6 +94,11 @@ impl Networks {
         self.zone.remove_network(id);
         self.filter(&state, || firewall::network(&self.config.nft_table, &network, false))?;
         Ok(devices::delete(&network.device)?)
+    }
+
+    /// A network namespace with nothing but `lo`, of its own for each caller: what `--network none` gives.
+    pub fn lonely_netns(&self) -> Result<OwnedFd> {
+        Ok(self.pool.take()?)
     }
 
     pub fn list(&self) -> Vec<Network> {
@@ -206,7 +213,7 @@ impl Networks {
                 .collect::<Result<Vec<_>>>()?;
             (endpoints, networks, primary)
         };
-        let netns = devices::new_netns()?;
+        let netns = self.pool.take()?;
         let hairpin = devices::bridge_netfilter();
         for (endpoint, network) in endpoints.iter().zip(&networks) {
             let route_default =

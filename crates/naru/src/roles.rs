@@ -3,23 +3,14 @@
 use crate::config::{DaemonConfig, DaemonFlags};
 use clap::Parser;
 use naru_proxy::ProxyConfig;
-use naru_runtime::keeper::server::{Ended, KeeperConfig};
+use naru_runtime::keeper::Role;
+use naru_runtime::keeper::server::Ended;
 use naru_types::Error;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-#[derive(Debug, Parser)]
-#[command(
-    name = "naru keeper",
-    about = "Holds the containers' processes, streams and logs; started by the daemon"
-)]
-struct KeeperFlags {
-    #[arg(long)]
-    run: PathBuf,
-}
 
 #[derive(Debug, Parser)]
 #[command(name = "naru proxy", about = "Serves the routes over HTTPS; started by the daemon")]
@@ -52,13 +43,14 @@ pub fn daemon(args: &[OsString]) -> ExitCode {
 }
 
 pub fn keeper(args: &[OsString]) -> ExitCode {
-    let flags = match KeeperFlags::try_parse_from(args) {
-        Ok(flags) => flags,
-        Err(error) => return usage(&error),
+    // Started by the daemon, or by itself: nobody types this.
+    let role = match Role::parse(args.get(1..).unwrap_or_default()) {
+        Ok(role) => role,
+        Err(error) => return failure(&Error::invalid(error.to_string())),
     };
     leave_session(true);
-    match naru_runtime::keeper::server::run(KeeperConfig { run_dir: flags.run }) {
-        Ok(Ended::Shutdown | Ended::AnotherRuns) => ExitCode::SUCCESS,
+    match naru_runtime::keeper::server::run(role) {
+        Ok(Ended::Shutdown | Ended::AnotherRuns | Ended::Checked) => ExitCode::SUCCESS,
         Err(error) => failure(&Error::internal("the keeper ended").with_source(error)),
     }
 }

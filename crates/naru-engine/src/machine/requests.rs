@@ -186,7 +186,10 @@ impl Step<'_> {
     }
 
     pub(super) fn send_stop(&mut self, run: Run, stop: Stop, frozen: bool) -> State {
-        self.push(Effect::Signal(stop.signal));
+        self.push(match stop.kill_at {
+            Some(kill_at) => Effect::Stop { signal: stop.signal, kill_at },
+            None => Effect::Signal(stop.signal),
+        });
         self.emit(Happening::Kill(stop.signal));
         if frozen {
             self.push(Effect::Thaw(None));

@@ -228,6 +228,11 @@ pub enum Event {
 pub enum Effect {
     Launch,
     Signal(Signal),
+    /// A signal, and SIGKILL at `kill_at` by the keeper, should this daemon be gone by then.
+    Stop {
+        signal: Signal,
+        kill_at: Timestamp,
+    },
     Freeze(Ask),
     /// `None`: on the way to the end, nobody waits for it.
     Thaw(Option<Ask>),

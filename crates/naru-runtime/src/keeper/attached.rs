@@ -4,10 +4,12 @@
 //! until the peer caught up: back-pressure reaches that process only.
 
 use super::poller::{Interest, Poller, Watched};
+use super::state::{AttachedState, Kept};
 use naru_kernel::Errno;
 use naru_types::logrec::Stream;
 use rustix::net::{SendFlags, send};
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 
 /// Bytes of output that may wait for a slow peer before the process has to wait.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -36,6 +38,26 @@ pub(super) struct Attached {
 impl Attached {
     pub fn new(socket: Watched, wants: Wants, raw: bool) -> Self {
         Self { socket, wants, raw, waiting: VecDeque::new(), ending: false, deaf: false }
+    }
+
+    /// What a program that takes over needs of it.
+    pub fn save<'a>(&'a self, kept: &mut Kept<'a>) -> AttachedState {
+        let (head, tail) = self.waiting.as_slices();
+        AttachedState {
+            socket: kept.fd(self.socket.as_fd()),
+            stdin: self.wants.stdin,
+            stdout: self.wants.stdout,
+            stderr: self.wants.stderr,
+            waiting: kept.bytes([head, tail]),
+            ending: self.ending,
+            deaf: self.deaf,
+        }
+    }
+
+    pub fn restore(state: &AttachedState, socket: Watched, waiting: &[u8], raw: bool) -> Self {
+        let wants = Wants { stdin: state.stdin, stdout: state.stdout, stderr: state.stderr };
+        let waiting = waiting.iter().copied().collect();
+        Self { socket, wants, raw, waiting, ending: state.ending, deaf: state.deaf }
     }
 
     pub fn wants_stdin(&self) -> bool {

@@ -20,7 +20,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the reader thread reports.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ pub struct KeeperClient {
     registry: Arc<HeldRegistry>,
     run_dir: PathBuf,
     keeper_pid: i32,
+    keeper_build: Mutex<String>,
 }
 
 impl KeeperClient {
@@ -77,13 +79,31 @@ impl KeeperClient {
     ) -> Result<Self, ClientError> {
         let connection = Connection::open(run_dir)?;
         let keeper_pid = connection.keeper_pid();
+        let keeper_build = Mutex::new(connection.keeper_build().to_owned());
         let registry = Arc::new(HeldRegistry::default());
         let dispatcher = Dispatcher::start(connection, Arc::clone(&registry), Box::new(on_notice))?;
-        Ok(Self { dispatcher, registry, run_dir: run_dir.to_owned(), keeper_pid })
+        Ok(Self { dispatcher, registry, run_dir: run_dir.to_owned(), keeper_pid, keeper_build })
     }
 
     pub fn keeper_pid(&self) -> i32 {
         self.keeper_pid
+    }
+
+    /// The program that the keeper runs, as [`super::build_of`] names it.
+    pub fn keeper_build(&self) -> String {
+        self.keeper_build.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes `program` take the keeper's place: same process, same containers, same connections. Refused with
+    /// [`super::protocol::Refusal::Version`] when it cannot read the keeper's state; then the old one goes on.
+    pub fn upgrade(&self, program: BorrowedFd<'_>) -> Result<(), ClientError> {
+        match self.dispatcher.call(&Request::Upgrade, &[(FdRole::Program, program)])?.0 {
+            Reply::Hello { build, .. } => {
+                *self.keeper_build.lock().unwrap_or_else(PoisonError::into_inner) = build;
+                Ok(())
+            }
+            other => Err(CallError::unexpected(other)),
+        }
     }
 
     /// Starts a container whose `config.json` is in `request.bundle`.
@@ -135,6 +155,17 @@ impl KeeperClient {
         self.done(&Request::Signal { target: target.clone(), signal }, &[])
     }
 
+    /// Sends `signal`, and SIGKILL should the process still run after `timeout`, even if this daemon is gone by then.
+    pub fn stop(
+        &self,
+        target: &Target,
+        signal: Signal,
+        timeout: Option<Duration>,
+    ) -> Result<(), ClientError> {
+        let timeout_ms = timeout.map(|timeout| timeout.as_millis().try_into().unwrap_or(u64::MAX));
+        self.done(&Request::Stop { target: target.clone(), signal, timeout_ms }, &[])
+    }
+
     /// To every process of the container.
     pub fn signal_all(&self, id: &ContainerId, signal: Signal) -> Result<(), ClientError> {
         self.done(&Request::SignalAll { id: id.clone(), signal }, &[])
@@ -164,7 +195,7 @@ impl KeeperClient {
     /// Gives a new keeper what was held of a container whose keeper died. Its `Exited` follows as usual, at once when
     /// it has ended meanwhile.
     pub fn adopt(&self, request: AdoptRequest, held: &HeldFds) -> Result<(), ClientError> {
-        let target = Target::container(request.id.clone());
+        let target = Target { id: request.id.clone(), exec_id: request.exec_id.clone() };
         let stdin = held.stdin.duplicate().map_err(|errno| ClientError::Socket(errno.into()))?;
         let mut fds: Vec<(FdRole, BorrowedFd<'_>)> =
             stdin.iter().map(|fd| (FdRole::Stdin, fd.as_fd())).collect();

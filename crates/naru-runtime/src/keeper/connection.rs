@@ -2,7 +2,7 @@
 
 use super::client::Notice;
 use super::held::HeldRegistry;
-use super::protocol::{Event, FdRole, FromKeeper, Refusal, Reply, Request, VERSION};
+use super::protocol::{Event, FdRole, FromKeeper, Refusal, Reply, Request, VERSION, VERSION_MIN};
 use super::socket_path;
 use super::wire::{self, Fds, Patience, Received, WireError};
 use naru_kernel::{Errno, unix};
@@ -72,6 +72,7 @@ impl CallError {
 pub struct Connection {
     socket: OwnedFd,
     keeper_pid: i32,
+    keeper_build: String,
 }
 
 impl Connection {
@@ -84,18 +85,23 @@ impl Connection {
                 .map_err(|errno| ClientError::Socket(errno.into()))
         };
         set_timeout(Some(HELLO_TIMEOUT))?;
-        let keeper_pid = greet(socket.as_fd())?;
+        let (keeper_pid, keeper_build) = greet(socket.as_fd())?;
         set_timeout(None)?;
-        Ok(Self { socket, keeper_pid })
+        Ok(Self { socket, keeper_pid, keeper_build })
     }
 
     pub fn keeper_pid(&self) -> i32 {
         self.keeper_pid
     }
+
+    pub fn keeper_build(&self) -> &str {
+        &self.keeper_build
+    }
 }
 
-fn greet(socket: BorrowedFd<'_>) -> Result<i32, ClientError> {
-    wire::send(socket, Patience::Wait, 1, &Request::Hello { version: VERSION }, &[])?;
+fn greet(socket: BorrowedFd<'_>) -> Result<(i32, String), ClientError> {
+    let hello = Request::Hello { version: VERSION, version_min: VERSION_MIN };
+    wire::send(socket, Patience::Wait, 1, &hello, &[])?;
     // Events may come first: the keeper sends them to whoever is connected.
     loop {
         let envelope = match wire::receive::<FromKeeper>(socket, Patience::Wait, &mut Vec::new()) {
@@ -107,7 +113,11 @@ fn greet(socket: BorrowedFd<'_>) -> Result<i32, ClientError> {
             Err(error) => return Err(error.into()),
         };
         match envelope.body {
-            FromKeeper::Reply(Reply::Hello { version, pid }) if version == VERSION => return Ok(pid),
+            FromKeeper::Reply(Reply::Hello { version, pid, build })
+                if (VERSION_MIN..=VERSION).contains(&version) =>
+            {
+                return Ok((pid, build));
+            }
             FromKeeper::Reply(Reply::Hello { version, .. }) => {
                 return Err(ClientError::Version { theirs: version });
             }

@@ -6,11 +6,12 @@ use super::process::{Process, StdinChange};
 use super::protocol::{Event, ExitRecord, ExitStatus, Target};
 use super::server::Keeper;
 use naru_kernel::{Errno, clock, pidfd, signals};
+use naru_types::signal::Signal;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long clients stay attached after the end of a process whose pipe somebody else holds open (Docker waits as
 /// long for the streams of an exec).
@@ -57,7 +58,13 @@ impl Keeper {
     }
 
     pub fn on_timer(&mut self, key: Key, journal: &mut Journal) {
-        if self.table.by_key(key).is_some_and(|process| process.adopted.is_some()) {
+        let Some(process) = self.table.by_key(key) else { return };
+        if process.kill_at.is_some_and(|at| at <= Instant::now()) {
+            process.kill_at = None;
+            // Gone already: its end is on the way.
+            let _ = pidfd::send_signal(&process.pidfd, Signal::KILL);
+        }
+        if process.adopted.as_ref().is_some_and(|adopted| adopted.asked > 0) {
             return self.on_adopted_end(key, journal);
         }
         self.with(key, |process, shared| {
@@ -123,12 +130,24 @@ impl Keeper {
         {
             journal.write(format_args!("{}: {error}", process.target.id));
         }
-        if process.has_output() {
-            self.shared.poller.wake_after(key, LINGER);
-        }
+        process.kill_at = None;
+        self.shared.poller.forget_timers(key);
+        self.linger(key);
+        self.tell_exit(key, exit);
+        self.sweep(key);
+    }
+
+    fn tell_exit(&mut self, key: Key, exit: ExitRecord) {
+        let Some(process) = self.table.by_key(key) else { return };
         let event = Event::Exited { target: process.target.clone(), exit };
         self.peers.broadcast(&event, &mut self.shared.poller);
-        self.sweep(key);
+    }
+
+    /// An ended process whose output somebody holds open lets its clients go after a while.
+    pub fn linger(&mut self, key: Key) {
+        if self.table.by_key(key).is_some_and(|process| process.has_output()) {
+            self.shared.poller.wake_after(key, LINGER);
+        }
     }
 
     /// Takes an ended process off the list, a container with its ended execs. `false`: it runs.

@@ -20,7 +20,8 @@ impl HeldStdin {
         lock(&self.0).is_some()
     }
 
-    pub(super) fn duplicate(&self) -> Result<Option<OwnedFd>, rustix::io::Errno> {
+    /// `None` once it is closed.
+    pub fn duplicate(&self) -> Result<Option<OwnedFd>, rustix::io::Errno> {
         lock(&self.0).as_ref().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose()
     }
 }
@@ -37,6 +38,11 @@ pub struct HeldFds {
 }
 
 impl HeldFds {
+    /// From descriptors that were kept elsewhere.
+    pub fn from_parts(parts: Vec<(FdRole, OwnedFd)>) -> Self {
+        Self::from_reply(Fds::from_parts(parts))
+    }
+
     pub(super) fn from_reply(mut fds: Fds) -> Self {
         Self {
             stdin: HeldStdin(Arc::new(Mutex::new(fds.take(FdRole::Stdin)))),
@@ -48,7 +54,7 @@ impl HeldFds {
     }
 
     /// All but stdin, with their roles.
-    pub(super) fn others(&self) -> impl Iterator<Item = (FdRole, BorrowedFd<'_>)> {
+    pub fn others(&self) -> impl Iterator<Item = (FdRole, BorrowedFd<'_>)> {
         [
             (FdRole::Stdout, &self.stdout),
             (FdRole::Stderr, &self.stderr),

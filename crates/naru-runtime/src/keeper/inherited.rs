@@ -1,5 +1,6 @@
 //! What the keeper changes about itself and containers must not inherit.
 
+use super::state::InheritedState;
 use crate::oci;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -23,6 +24,19 @@ impl Inherited {
             std::fs::read_to_string(OOM_SCORE_ADJ_PATH).ok().and_then(|text| text.trim().parse().ok());
         let _ = std::fs::write(OOM_SCORE_ADJ_PATH, OOM_SCORE_ADJ);
         Self { nofile, oom_score_adj }
+    }
+
+    pub fn save(&self) -> InheritedState {
+        InheritedState {
+            nofile_soft: self.nofile.current,
+            nofile_hard: self.nofile.maximum,
+            oom_score_adj: self.oom_score_adj,
+        }
+    }
+
+    pub fn restore(state: InheritedState) -> Self {
+        let nofile = Rlimit { current: state.nofile_soft, maximum: state.nofile_hard };
+        Self { nofile, oom_score_adj: state.oom_score_adj }
     }
 
     /// Fills what `process` leaves open.

@@ -6,10 +6,12 @@
 
 use super::process::BATCH_BYTES;
 use super::protocol::LogFile;
+use super::state::{Kept, LogState};
 use naru_types::Timestamp;
 use naru_types::logrec::{HEADER_LEN, Header, PAYLOAD_LEN_MAX, Stream};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,21 @@ impl LogWriter {
         let repaired =
             repair(&file).map_err(|source| LogError::Repair { path: limits.path.clone(), source })?;
         Ok(Self { limits, file, len: repaired, inode: meta.ino(), dropped: 0 })
+    }
+
+    pub fn save<'a>(&'a self, kept: &mut Kept<'a>) -> LogState {
+        LogState {
+            limits: self.limits.clone(),
+            file: kept.fd(self.file.as_fd()),
+            len: self.len,
+            inode: self.inode,
+            dropped: self.dropped,
+        }
+    }
+
+    pub fn restore(state: &LogState, file: OwnedFd) -> Self {
+        let LogState { limits, len, inode, dropped, .. } = state;
+        Self { limits: limits.clone(), file: File::from(file), len: *len, inode: *inode, dropped: *dropped }
     }
 
     pub fn path(&self) -> &Path {

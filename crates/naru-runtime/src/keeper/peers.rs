@@ -6,6 +6,7 @@
 use super::journal::Journal;
 use super::poller::{Interest, Key, Poller, Source, Watched};
 use super::protocol::{Envelope, Event, FdRole, FromKeeper, Request};
+use super::state::{Kept, PeerState};
 use super::wire::{self, Patience, Received, WireError};
 use naru_kernel::unix;
 use rustix::net::sockopt;
@@ -20,8 +21,14 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 pub(super) struct Peers {
-    peers: BTreeMap<Key, Watched>,
+    peers: BTreeMap<Key, Peer>,
     buffer: Vec<u8>,
+}
+
+struct Peer {
+    socket: Watched,
+    /// Versions were agreed upon; before that nothing is done for it.
+    greeted: bool,
 }
 
 /// What a readable connection gave.
@@ -42,25 +49,48 @@ impl Peers {
         if self.peers.len() >= PEERS_MAX {
             return journal.write(format_args!("refused a connection: {PEERS_MAX} are open"));
         }
-        self.insert(socket, poller);
+        self.insert(socket, false, poller);
     }
 
-    fn insert(&mut self, socket: OwnedFd, poller: &mut Poller) {
+    /// `None`: it cannot be watched and was closed.
+    pub fn insert(&mut self, socket: OwnedFd, greeted: bool, poller: &mut Poller) -> Option<Key> {
         // Root may pass the host's limit; anybody else lives with it.
         if sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER_BYTES).is_err() {
             let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES);
         }
         let key = poller.fresh_key();
         let mut watched = poller.adopt(socket, Source::Connection(key));
-        if poller.set(&mut watched, Interest::IN).is_ok() {
-            self.peers.insert(key, watched);
+        if poller.set(&mut watched, Interest::IN).is_err() {
+            drop(poller.release(watched));
+            return None;
         }
+        self.peers.insert(key, Peer { socket: watched, greeted });
+        Some(key)
+    }
+
+    pub fn greet(&mut self, key: Key) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.greeted = true;
+        }
+    }
+
+    pub fn is_greeted(&self, key: Key) -> bool {
+        self.peers.get(&key).is_some_and(|peer| peer.greeted)
+    }
+
+    pub fn save<'a>(&'a self, asked: (Key, u64), kept: &mut Kept<'a>) -> Vec<PeerState> {
+        let save = |(key, peer): (&Key, &'a Peer)| PeerState {
+            socket: kept.fd(peer.socket.as_fd()),
+            greeted: peer.greeted,
+            upgrade_seq: (*key == asked.0).then_some(asked.1),
+        };
+        self.peers.iter().map(save).collect()
     }
 
     /// Takes one message; closes the connection when its peer has gone.
     pub fn receive(&mut self, key: Key, poller: &mut Poller) -> Incoming {
         let Some(peer) = self.peers.get(&key) else { return Incoming::Nothing };
-        match wire::receive(peer.as_fd(), Patience::Never, &mut self.buffer) {
+        match wire::receive(peer.socket.as_fd(), Patience::Never, &mut self.buffer) {
             Ok(Received::Message(envelope, fds)) => Incoming::Request(Box::new(envelope), fds),
             Err(WireError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Nothing,
             // A packet that was too long or carried too many descriptors has been taken away with the error.
@@ -84,7 +114,7 @@ impl Peers {
         poller: &mut Poller,
     ) {
         let Some(peer) = self.peers.get(&key) else { return };
-        if wire::send(peer.as_fd(), Patience::Never, seq, message, fds).is_err() {
+        if wire::send(peer.socket.as_fd(), Patience::Never, seq, message, fds).is_err() {
             self.close(key, poller);
         }
     }
@@ -104,7 +134,7 @@ impl Peers {
 
     fn close(&mut self, key: Key, poller: &mut Poller) {
         if let Some(peer) = self.peers.remove(&key) {
-            drop(poller.release(peer));
+            drop(poller.release(peer.socket));
         }
     }
 }

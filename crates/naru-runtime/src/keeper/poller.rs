@@ -125,6 +125,11 @@ impl Poller {
         self.timers.insert((Instant::now() + after, key));
     }
 
+    /// No timer wakes `key` any more.
+    pub fn forget_timers(&mut self, key: Key) {
+        self.timers.retain(|(_, of)| *of != key);
+    }
+
     /// Waits for events or timers.
     pub fn wait(&mut self, turn: &mut Turn) -> Result<(), Errno> {
         turn.events.clear();

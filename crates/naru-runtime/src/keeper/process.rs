@@ -7,6 +7,7 @@ use super::logfile::{LogWriter, encode};
 use super::poller::{Interest, Key, Poller, Source, Watched};
 use super::protocol::{ExitRecord, FdRole, ProcessEntry, StdioSpec, Target};
 use super::spool::Spool;
+use super::ttyspool::TtySpool;
 use crate::cgroup::{Cgroup, OomWatch};
 use naru_kernel::{Errno, clock};
 use naru_types::Timestamp;
@@ -14,6 +15,7 @@ use naru_types::logrec::Stream;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Most bytes taken from an output in one go, so that one loud process cannot keep the others waiting.
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
@@ -27,9 +29,19 @@ pub(super) const ATTACHED_MAX: usize = 64;
 pub(super) struct Shared {
     pub poller: Poller,
     pub spool: Spool,
+    /// `None`: the run directory has no place for it.
+    pub tty_spool: Option<TtySpool>,
     /// [`BATCH_BYTES`] long.
     pub batch: Vec<u8>,
     pub records: Vec<u8>,
+}
+
+/// Where a batch is safe between its pipe and its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    None,
+    Spool,
+    TtySpool,
 }
 
 /// What making a [`Process`] takes.
@@ -70,12 +82,14 @@ pub(super) struct Process {
     /// Watches the pidfd of an adopted process; own children are reaped on SIGCHLD.
     pub adopted: Option<Adopted>,
     key: Key,
+    /// When a stop that did not work becomes a SIGKILL.
+    pub kill_at: Option<Instant>,
     pub stdin: Option<Watched>,
     pub stdin_waiting: Vec<u8>,
     /// Close stdin when nothing waits any more.
     pub stdin_ending: bool,
-    outputs: [Option<Watched>; 2],
-    log: Option<LogWriter>,
+    pub outputs: [Option<Watched>; 2],
+    pub log: Option<LogWriter>,
     pub attached: BTreeMap<Key, Attached>,
 }
 
@@ -110,6 +124,7 @@ impl Process {
             forgotten: false,
             adopted: None,
             key,
+            kill_at: None,
             stdin,
             stdin_waiting: Vec::new(),
             stdin_ending: false,
@@ -143,6 +158,15 @@ impl Process {
             fds.extend(err.as_ref().map(|fd| (FdRole::Stderr, fd.as_fd())));
         }
         fds
+    }
+
+    /// SIGKILL follows unless it ends before. The earlier of two deadlines holds.
+    pub fn kill_after(&mut self, after: Duration, shared: &mut Shared) {
+        let at = Instant::now() + after;
+        if self.kill_at.is_none_or(|before| at < before) {
+            self.kill_at = Some(at);
+            shared.poller.wake_after(self.key, after);
+        }
     }
 
     /// The pty's master.
@@ -245,15 +269,22 @@ impl Process {
         let Some(output) = &self.outputs[number] else { return 0 };
         let stream = if number == 0 { Stream::Stdout } else { Stream::Stderr };
         let batch = &mut shared.batch[..self.log.as_ref().map_or(BATCH_BYTES, LogWriter::batch_bytes_max)];
-        let noted = !self.stdio.tty && self.log.as_ref().is_some_and(|log| shared.spool.note(log, stream));
-        let taken = if noted {
+        let guard = match &self.log {
+            None => Guard::None,
+            Some(log) if !self.stdio.tty && shared.spool.note(log, stream) => Guard::Spool,
+            Some(log) if self.stdio.tty && shared.tty_spool.as_mut().is_some_and(|spool| spool.note(log)) => {
+                Guard::TtySpool
+            }
+            Some(_) => Guard::None,
+        };
+        let taken = match (guard, &mut shared.tty_spool) {
             // A full run directory must not stop the container: then the batch is read plainly.
-            match shared.spool.take(output.as_fd(), batch) {
+            (Guard::Spool, _) => match shared.spool.take(output.as_fd(), batch) {
                 Err(Errno::NOSPC | Errno::DQUOT | Errno::INVAL) => rustix::io::read(output, batch),
                 taken => taken,
-            }
-        } else {
-            rustix::io::read(output, batch)
+            },
+            (Guard::TtySpool, Some(spool)) => spool.take(output.as_fd(), batch),
+            (Guard::None | Guard::TtySpool, _) => rustix::io::read(output, batch),
         };
         match taken {
             Err(Errno::AGAIN | Errno::INTR) => 0,
@@ -263,23 +294,28 @@ impl Process {
                 0
             }
             Ok(taken) => {
-                self.hand_on(stream, taken, noted, shared);
+                self.hand_on(stream, taken, guard, shared);
                 taken
             }
         }
     }
 
-    fn hand_on(&mut self, stream: Stream, taken: usize, noted: bool, shared: &mut Shared) {
+    fn hand_on(&mut self, stream: Stream, taken: usize, guard: Guard, shared: &mut Shared) {
         let bytes = &shared.batch[..taken];
         if let Some(log) = &mut self.log {
             shared.records.clear();
             encode(stream, clock::now(), bytes, &mut shared.records);
-            if log.make_room(shared.records.len()) && noted {
-                shared.spool.note(log, stream);
+            let rotated = log.make_room(shared.records.len());
+            match (guard, &mut shared.tty_spool) {
+                (Guard::Spool, _) if rotated => drop(shared.spool.note(log, stream)),
+                (Guard::TtySpool, Some(spool)) if rotated => drop(spool.note(log)),
+                _ => {}
             }
             log.append(&shared.records);
-            if noted {
-                shared.spool.clear();
+            match (guard, &mut shared.tty_spool) {
+                (Guard::Spool, _) => shared.spool.clear(),
+                (Guard::TtySpool, Some(spool)) => spool.clear(taken),
+                (Guard::None | Guard::TtySpool, _) => {}
             }
         }
         for attached in self.attached.values_mut().filter(|attached| attached.wants(stream)) {
@@ -294,7 +330,7 @@ impl Process {
     }
 
     /// Drops clients that are over and tells the poller what everything waits for.
-    fn settle(&mut self, shared: &mut Shared) {
+    pub fn settle(&mut self, shared: &mut Shared) {
         let poller = &mut shared.poller;
         if self.outputs.iter().all(Option::is_none) {
             self.attached.values_mut().for_each(Attached::end);

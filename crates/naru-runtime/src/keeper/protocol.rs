@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Raised when an old peer could misread a message.
 pub const VERSION: u32 = 1;
+/// The oldest peer that is still understood.
+pub const VERSION_MIN: u32 = 1;
 /// Longest message in bytes. An overlay of 128 layers with 200-byte paths is 26 kB.
 pub const MESSAGE_LEN_MAX: usize = 128 * 1024;
 /// Most descriptors in one message.
@@ -47,6 +49,8 @@ pub enum FdRole {
     /// Master of its pty.
     Pty,
     Pidfd,
+    /// The program of an upgrade.
+    Program,
 }
 
 /// A container's first process, or an exec session in it.
@@ -70,10 +74,16 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// First message of a connection. Answered by [`Reply::Hello`].
+    /// First message of a connection: the newest and the oldest version that the client speaks. Answered by
+    /// [`Reply::Hello`] with the newest that both do, or refused.
     Hello {
         version: u32,
+        #[serde(default)]
+        version_min: u32,
     },
+    /// Carries one `Program`, which takes the keeper's place in the same process. Answered by it with [`Reply::Hello`], or
+    /// refused by the old one, which goes on.
+    Upgrade,
     /// May carry a `Netns`; without one the spec's network namespace entry decides (none: the host's). Answered by [`Reply::Started`] or [`Reply::StartFailed`].
     Start(StartRequest),
     /// Answered like `Start`.
@@ -90,6 +100,13 @@ pub enum Request {
     Signal {
         target: Target,
         signal: Signal,
+    },
+    /// A signal, and SIGKILL should the process still run after the timeout, whatever becomes of the daemon.
+    Stop {
+        target: Target,
+        signal: Signal,
+        /// `None`: never.
+        timeout_ms: Option<u64>,
     },
     /// To every process in the container's cgroup.
     SignalAll {
@@ -108,7 +125,7 @@ pub enum Request {
         id: ContainerId,
         resources: oci::Resources,
     },
-    /// Carries what the daemon held of a container whose keeper died.
+    /// Carries what the daemon held of a process whose keeper died: its pidfd at least.
     Adopt(AdoptRequest),
     /// Entries after `after` in the order of targets; answered by [`Reply::List`].
     List {
@@ -181,6 +198,9 @@ pub struct AttachRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdoptRequest {
     pub id: ContainerId,
+    /// An exec session rather than the container's first process.
+    #[serde(default)]
+    pub exec_id: Option<ExecId>,
     pub pid: i32,
     pub started_at: Timestamp,
     pub bundle: PathBuf,
@@ -197,6 +217,9 @@ pub enum Reply {
     Hello {
         version: u32,
         pid: i32,
+        /// As [`super::build_of`] names the program that runs; empty before that was told.
+        #[serde(default)]
+        build: String,
     },
     /// Carries duplicates of the keeper's descriptors (stdin, stdout, stderr or pty, and pidfd): whoever holds them
     /// keeps the pipes alive should the keeper be killed.
@@ -247,6 +270,8 @@ pub enum Refusal {
     Malformed,
     /// A limit of the keeper.
     Limit,
+    /// No common protocol version, or a program that cannot take the state over.
+    Version,
     /// A system call failed.
     System,
 }

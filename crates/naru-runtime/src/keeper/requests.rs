@@ -6,6 +6,7 @@ use super::poller::Key;
 use super::process::ATTACHED_MAX;
 use super::protocol::{
     AttachRequest, Envelope, FdRole, FromKeeper, Refusal, Reply, Request, StartFailed, Target, VERSION,
+    VERSION_MIN,
 };
 use super::server::Keeper;
 use super::start::chain;
@@ -16,6 +17,10 @@ use naru_kernel::{Errno, pidfd, tty};
 use naru_types::ContainerId;
 use naru_types::signal::Signal;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Longest time until a stop becomes a SIGKILL: a year, as good as never.
+const STOP_TIMEOUT_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 
 impl Keeper {
     pub fn on_request(
@@ -26,6 +31,10 @@ impl Keeper {
         journal: &mut Journal,
     ) {
         let seq = envelope.seq;
+        if !matches!(envelope.body, Request::Hello { .. }) && !self.peers.is_greeted(peer) {
+            let reply = refused(Refusal::Malformed, "the first message of a connection is `hello`".into());
+            return self.reply(peer, seq, reply, &[]);
+        }
         let reply = match envelope.body {
             Request::Start(start) => {
                 let target = Target::container(start.id.clone());
@@ -42,9 +51,33 @@ impl Keeper {
                 }
             }
             Request::Hold(target) => return self.reply_started(peer, seq, &target, Vec::new()),
+            Request::Hello { version, version_min } => self.greet(peer, version, version_min),
+            Request::Upgrade => match fds.take(FdRole::Program) {
+                None => refused(Refusal::Malformed, "an upgrade without its program".into()),
+                Some(program) => {
+                    refused(Refusal::Version, chain(&self.upgrade((peer, seq), &program, journal)))
+                }
+            },
             other => self.answer(other, fds, journal),
         };
         self.reply(peer, seq, reply, &[]);
+    }
+
+    fn greet(&mut self, peer: Key, version: u32, version_min: u32) -> Reply {
+        let common = version.min(VERSION);
+        if common < version_min.max(VERSION_MIN) {
+            let ours = format!("{VERSION_MIN} to {VERSION}");
+            return refused(
+                Refusal::Version,
+                format!("this keeper speaks protocol {ours}, not {version_min} to {version}"),
+            );
+        }
+        self.peers.greet(peer);
+        self.hello(common)
+    }
+
+    pub fn hello(&self, version: u32) -> Reply {
+        Reply::Hello { version, pid: std::process::id() as i32, build: self.build.clone() }
     }
 
     /// Starts something, unless it runs already.
@@ -82,12 +115,10 @@ impl Keeper {
 
     fn answer(&mut self, request: Request, mut fds: Fds, journal: &mut Journal) -> Reply {
         let answer = match request {
-            Request::Hello { version: _ } => {
-                Ok(Reply::Hello { version: VERSION, pid: std::process::id() as i32 })
-            }
             Request::Attach(attach) => self.attach(attach, fds.take(FdRole::Attach)),
             Request::Resize { target, rows, cols } => self.resize(&target, rows, cols),
             Request::Signal { target, signal } => self.signal(&target, signal),
+            Request::Stop { target, signal, timeout_ms } => self.stop(&target, signal, timeout_ms),
             Request::SignalAll { id, signal } => self.signal_all(&id, signal),
             Request::CloseStdin(target) => self.running(&target).map(|key| {
                 self.with(key, super::process::Process::close_stdin);
@@ -103,7 +134,7 @@ impl Keeper {
                 .with_cgroup(&id, |cgroup| cgroup.apply(&resources))
                 .map(|warnings| Reply::Updated { warnings }),
             Request::Adopt(adopt) => {
-                let target = Target::container(adopt.id.clone());
+                let target = Target { id: adopt.id.clone(), exec_id: adopt.exec_id.clone() };
                 if self.table.key(&target).is_some() {
                     Err(refused(Refusal::Busy, format!("{} is known already", name(&target))))
                 } else {
@@ -123,10 +154,12 @@ impl Keeper {
                 }
             }
             Request::Shutdown => self.shut_down(),
-            // Taken by `on_request`, which sends descriptors along.
-            Request::Start(_) | Request::Exec(_) | Request::Hold(_) => {
-                Err(refused(Refusal::Malformed, String::new()))
-            }
+            // Taken by `on_request`, which knows the connection.
+            Request::Hello { .. }
+            | Request::Upgrade
+            | Request::Start(_)
+            | Request::Exec(_)
+            | Request::Hold(_) => Err(refused(Refusal::Malformed, String::new())),
         };
         answer.unwrap_or_else(|refusal| refusal)
     }
@@ -176,6 +209,15 @@ impl Keeper {
             Err(errno) if has_ended(errno) => Err(not_running(target)),
             Err(errno) => Err(system(&format!("send {signal} to {}", name(target)), errno)),
         }
+    }
+
+    fn stop(&mut self, target: &Target, signal: Signal, timeout_ms: Option<u64>) -> Result<Reply, Reply> {
+        let done = self.signal(target, signal)?;
+        let shared = &mut self.shared;
+        if let (Some(process), Some(ms)) = (self.table.by_target(target), timeout_ms) {
+            process.kill_after(Duration::from_millis(ms.min(STOP_TIMEOUT_MS_MAX)), shared);
+        }
+        Ok(done)
     }
 
     fn signal_all(&mut self, id: &ContainerId, signal: Signal) -> Result<Reply, Reply> {
@@ -242,7 +284,7 @@ impl Keeper {
         self.peers.send(peer, seq, &reply, &process.held(), &mut shared.poller);
     }
 
-    fn reply(&mut self, peer: Key, seq: u64, reply: Reply, fds: &[(FdRole, BorrowedFd<'_>)]) {
+    pub fn reply(&mut self, peer: Key, seq: u64, reply: Reply, fds: &[(FdRole, BorrowedFd<'_>)]) {
         self.peers.send(peer, seq, &FromKeeper::Reply(reply), fds, &mut self.shared.poller);
     }
 }

@@ -5,7 +5,7 @@
 //! log, then the file is emptied. Its first page says where the batch belongs: which log, which inode, how long it was.
 //! A keeper that finds a batch at start cuts that log back to the noted length and writes the batch again.
 //! One file serves all containers, since the keeper handles one batch at a time. It is never synced: it guards against a
-//! killed process, not against a power cut. Ptys cannot be spliced this way and are read plainly.
+//! killed process, not against a power cut. Ptys cannot be spliced; [`super::ttyspool`] is theirs.
 
 use super::logfile::{LogError, LogWriter, encode};
 use super::protocol::LogFile;
@@ -20,7 +20,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The note's page; the batch follows it.
-const NOTE_BYTES: usize = 4096;
+pub(super) const NOTE_BYTES: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
@@ -33,11 +33,34 @@ pub enum SpoolError {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    log: LogFile,
-    inode: u64,
-    len: u64,
+pub(super) struct Note {
+    pub log: LogFile,
+    pub inode: u64,
+    pub len: u64,
     stderr: bool,
+}
+
+impl Note {
+    pub fn of(log: &LogWriter, stream: Stream) -> Self {
+        let (inode, len) = log.position();
+        Self { log: log.limits().clone(), inode, len, stderr: stream == Stream::Stderr }
+    }
+
+    /// Writes it to the first page of `file`. `false`: it is too long, or cannot be written.
+    pub fn write(&self, buffer: &mut Vec<u8>, file: &File) -> bool {
+        buffer.clear();
+        if serde_json::to_writer(&mut *buffer, self).is_err() || buffer.len() >= NOTE_BYTES {
+            return false;
+        }
+        // The line feed ends the note: what an older, longer one left behind it is ignored.
+        buffer.push(b'\n');
+        file.write_all_at(buffer, 0).is_ok()
+    }
+
+    /// From the first page; `None` when there is none.
+    pub fn read(page: &[u8]) -> Option<Self> {
+        serde_json::from_slice(page.split(|byte| *byte == b'\n').next()?).ok()
+    }
 }
 
 #[derive(Debug)]
@@ -65,15 +88,7 @@ impl Spool {
 
     /// Notes where the next batch belongs. `false`: it cannot be noted, read plainly.
     pub fn note(&mut self, log: &LogWriter, stream: Stream) -> bool {
-        let (inode, len) = log.position();
-        self.note.clear();
-        let note = Note { log: log.limits().clone(), inode, len, stderr: stream == Stream::Stderr };
-        if serde_json::to_writer(&mut self.note, &note).is_err() || self.note.len() >= NOTE_BYTES {
-            return false;
-        }
-        // The line feed ends the note: what an older, longer one left behind it is ignored.
-        self.note.push(b'\n');
-        self.file.write_all_at(&self.note, 0).is_ok()
+        Note::of(log, stream).write(&mut self.note, &self.file)
     }
 
     /// Moves up to `buffer.len()` bytes out of the pipe and reads them into `buffer`. Zero: end of file.

@@ -1,17 +1,14 @@
-//! Starting containers and execs, and adopting what a killed keeper left behind.
+//! Starting containers and execs.
 
 use super::attached::Wants;
-use super::journal::Journal;
 use super::logfile::LogWriter;
+use super::pipes::remember_pipes;
 use super::poller::{Interest, Key, Source};
-use super::process::{Adopted, Parts, Process, Streams};
-use super::protocol::{
-    AdoptRequest, ExecRequest, ExitRecord, FdRole, LogFile, StartFailed, StartRequest, StdioSpec, Target,
-};
+use super::process::{Parts, Process, Streams};
+use super::protocol::{ExecRequest, ExitRecord, LogFile, StartFailed, StartRequest, StdioSpec, Target};
 use super::server::Keeper;
-use super::stdio::{make_stdio, pty_streams};
+use super::stdio::{Reader, make_stdio, pty_streams};
 use super::table::Early;
-use super::wire::Fds;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::oci;
 use crate::request::{self, NetNs, SpawnError, SpawnOptions, SpawnRequest, Spawned};
@@ -46,7 +43,8 @@ impl Keeper {
         self.inherited.apply(&mut spec.process);
         let netns = choose_netns(&spec, netns)?;
         let log = open_log(request.log)?;
-        let (stdio, streams) = make_stdio(request.stdio).map_err(|errno| failed("make pipes", errno))?;
+        let (stdio, streams) =
+            make_stdio(request.stdio, Reader::Itself).map_err(|errno| failed("make pipes", errno))?;
         // What an earlier run of this container recorded must not be taken for this one's end.
         remove_if_there(&request.bundle.join(ExitRecord::FILE_NAME))?;
 
@@ -86,7 +84,8 @@ impl Keeper {
         let mut process: oci::Process = read_json(&process_path)?;
         remove_if_there(&process_path)?;
         self.inherited.apply(&mut process);
-        let (stdio, streams) = make_stdio(request.stdio).map_err(|errno| failed("make pipes", errno))?;
+        let (stdio, streams) =
+            make_stdio(request.stdio, Reader::Nobody).map_err(|errno| failed("make pipes", errno))?;
 
         let Some(init) = self.table.by_target(&container) else {
             return Err(plain("find the container", "it is not running"));
@@ -110,65 +109,9 @@ impl Keeper {
         Ok(warnings)
     }
 
-    /// Goes on where a killed keeper was.
-    pub fn adopt(
-        &mut self,
-        request: AdoptRequest,
-        mut fds: Fds,
-        journal: &mut Journal,
-    ) -> Result<(), StartFailed> {
-        let Some(pidfd) = fds.take(FdRole::Pidfd) else { return Err(plain("adopt", "the pidfd is missing")) };
-        let master = fds.take(FdRole::Pty);
-        let streams = match master {
-            Some(master) => {
-                pty_streams(master, request.stdio).map_err(|errno| failed("duplicate the pty", errno))?
-            }
-            None => Streams {
-                stdin: fds.take(FdRole::Stdin),
-                stdout: fds.take(FdRole::Stdout),
-                stderr: fds.take(FdRole::Stderr),
-            },
-        };
-        let log = open_log(request.log)?;
-        // Without its spec the container is kept all the same, only its cgroup is out of reach.
-        let spec = read_json::<oci::Spec>(&request.bundle.join("config.json")).ok();
-        let cgroup = spec
-            .map(|spec| spec.linux.cgroups_path)
-            .filter(|path| !path.is_empty())
-            .and_then(|path| Cgroup::open(&path).ok());
-        let watched = pidfd.try_clone().map_err(|error| plain("duplicate the pidfd", &error.to_string()))?;
-
-        let key = self.shared.poller.fresh_key();
-        let recorded = ExitRecord::read(&request.bundle);
-        let parts = Parts {
-            target: Target::container(request.id),
-            pid: request.pid,
-            pidfd,
-            started_at: request.started_at,
-            bundle: request.bundle,
-            stdio: request.stdio,
-            streams,
-            log,
-            cgroup,
-        };
-        let mut process = Process::new(parts, key, &mut self.shared.poller);
-        process.paused = request.paused;
-        if recorded.is_none() {
-            let mut watched = self.shared.poller.adopt(watched, Source::Pidfd(key));
-            let set = self.shared.poller.set(&mut watched, Interest::IN);
-            process.adopted = Some(Adopted { pidfd: watched, asked: 0 });
-            set.map_err(|errno| failed("watch the pidfd", errno))?;
-        }
-        self.table.insert(key, process, false);
-        match recorded {
-            Some(exit) => self.on_recorded_end(key, exit, journal),
-            None => self.watch_oom(key),
-        }
-        Ok(())
-    }
-
     fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {
         let Newborn { target, bundle, stdio, streams, log, cgroup } = newborn;
+        remember_pipes(&bundle, &target, &streams);
         let streams = match spawned.pty_master.map(|master| pty_streams(master, stdio)) {
             None => streams,
             Some(Ok(streams)) => streams,
@@ -197,7 +140,7 @@ impl Keeper {
     }
 
     /// Out-of-memory kills are told at once where the kernel tells them, and at the container's end in any case.
-    fn watch_oom(&mut self, key: Key) {
+    pub fn watch_oom(&mut self, key: Key) {
         let Some(process) = self.table.by_key(key) else { return };
         let Some(watch) = process.cgroup.as_ref().and_then(|cgroup| cgroup.oom_watch().ok()) else { return };
         let Ok(fd) = watch.as_fd().try_clone_to_owned() else { return };
@@ -252,12 +195,12 @@ fn make_cgroup(spec: &oci::Spec) -> Result<(Option<Cgroup>, Vec<String>), StartF
     }
 }
 
-fn open_log(log: Option<LogFile>) -> Result<Option<LogWriter>, StartFailed> {
+pub(super) fn open_log(log: Option<LogFile>) -> Result<Option<LogWriter>, StartFailed> {
     let open = |log| LogWriter::open(log).map_err(|error| plain("open the log", &chain(&error)));
     log.map(open).transpose()
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StartFailed> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StartFailed> {
     let told = |error: &dyn std::fmt::Display| plain(&format!("read {}", path.display()), &error.to_string());
     let bytes = std::fs::read(path).map_err(|error| told(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| told(&error))
@@ -272,11 +215,11 @@ fn remove_if_there(path: &Path) -> Result<(), StartFailed> {
     }
 }
 
-fn failed(step: &str, errno: Errno) -> StartFailed {
+pub(super) fn failed(step: &str, errno: Errno) -> StartFailed {
     StartFailed { errno: errno.raw_os_error(), ..plain(step, &errno.to_string()) }
 }
 
-fn plain(step: &str, why: &str) -> StartFailed {
+pub(super) fn plain(step: &str, why: &str) -> StartFailed {
     StartFailed {
         step: step.to_owned(),
         errno: 0,

@@ -65,6 +65,14 @@ impl Table {
         Some(process)
     }
 
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    pub fn early(&self) -> impl Iterator<Item = &Early> {
+        self.early.iter()
+    }
+
     /// The container's execs.
     pub fn execs(&self, container: &Target) -> Vec<Target> {
         let of_container = |target: &&Target| target.id == container.id && target.exec_id.is_some();

@@ -29,6 +29,10 @@ pub enum WireError {
 pub struct Fds(Vec<(FdRole, OwnedFd)>);
 
 impl Fds {
+    pub fn from_parts(parts: Vec<(FdRole, OwnedFd)>) -> Self {
+        Self(parts)
+    }
+
     pub fn take(&mut self, role: FdRole) -> Option<OwnedFd> {
         let at = self.0.iter().position(|(found, _)| *found == role)?;
         Some(self.0.swap_remove(at).1)
