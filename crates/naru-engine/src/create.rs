@@ -77,6 +77,9 @@ impl<'a> Making<'a> {
         if spec.hostname.is_empty() && spec.network.mode != NetworkMode::Host {
             self.id.short().clone_into(&mut spec.hostname);
         }
+        // Until the row is in the table: two creates at once must not choose the same ids.
+        let _choice = crate::lock(&engine.userns_choice);
+        engine.choose_user_namespace(&mut spec)?;
         let lower = engine.store.layer_dirs(&image)?;
         check_binds(&spec)?;
         self.make_volumes(&spec)?;

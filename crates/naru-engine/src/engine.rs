@@ -28,6 +28,8 @@ pub struct Engine {
     pub(crate) table: Mutex<Table>,
     closing: watch::Sender<bool>,
     pub(crate) steps: crate::step::Steps,
+    /// Held while a range of ids is chosen and the container that gets it is stored.
+    pub(crate) userns_choice: Mutex<()>,
     /// Held while the engine lives: two engines over one root would ruin each other.
     _lock: std::fs::File,
 }
@@ -67,6 +69,7 @@ impl Engine {
             table: Mutex::new(parts.table),
             closing: watch::channel(false).0,
             steps: crate::step::Steps::default(),
+            userns_choice: Mutex::default(),
             _lock: parts.lock,
         })
     }

@@ -52,6 +52,7 @@ mod stats_view;
 mod step;
 mod teardown;
 mod update;
+mod userns;
 mod validate;
 mod view;
 mod views;

@@ -34,6 +34,8 @@ impl Engine {
             ipc_namespace: self.joined(&spec.namespaces.ipc, "ipc")?,
             devices: resolve_devices(&spec)?,
             apparmor_profile: apparmor_profile(&spec)?,
+            userns_first: spec.security.userns.first(),
+            group_max: Some(naru_kernel::ns::highest_group()),
             ..LowerInput::default()
         };
         lower(&spec, &input)

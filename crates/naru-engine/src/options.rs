@@ -17,6 +17,8 @@ pub struct EngineConfig {
     pub cgroup_parent: String,
     /// The binary that runs the keeper: `exe keeper --run <run> --cgroup-parent <name>`.
     pub exe: PathBuf,
+    /// Containers that do not say otherwise get a user namespace of their own.
+    pub userns_remap: bool,
     pub registry_mirrors: Vec<String>,
     pub insecure_registries: Vec<String>,
     /// Device of the network named `bridge`.

@@ -55,6 +55,32 @@ fn is_identity(map: &str) -> bool {
     map.split_whitespace().eq(["0", "0", ALL])
 }
 
+/// The highest group that can be named: the kernel's limit, or less in a user namespace (user_namespaces(7), gid_map).
+pub fn highest_group() -> u32 {
+    const GROUP_MAX: u32 = i32::MAX as u32;
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    last_mapped(&map).map_or(GROUP_MAX, |last| last.min(GROUP_MAX))
+}
+
+/// The last number of the run of mapped numbers that begins with 0.
+fn last_mapped(map: &str) -> Option<u32> {
+    let mut runs: Vec<(u32, u32)> = map
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(|number| number.parse::<u32>().ok());
+            Some((numbers.next()??, numbers.nth(1)??))
+        })
+        .collect();
+    runs.sort_unstable();
+    let end = runs.iter().fold(
+        0_u32,
+        |end, (first, count)| {
+            if *first == end { end.saturating_add(*count) } else { end }
+        },
+    );
+    end.checked_sub(1)
+}
+
 /// Makes a new network namespace and returns it; the caller stays where it is. A short-lived thread does the unshare,
 /// since the namespace is a property of a thread.
 pub fn new_netns() -> io::Result<OwnedFd> {
@@ -64,6 +90,37 @@ pub fn new_netns() -> io::Result<OwnedFd> {
         open_own("net")
     })?;
     handle.join().map_err(|_| io::Error::other("the namespace thread died"))?
+}
+
+/// Makes a new network namespace that belongs to the user namespace `userns`; the caller stays where it is. Only a
+/// process with one thread can enter a user namespace, so a child does, and lives until the namespace has been opened.
+pub fn new_netns_in(userns: impl AsFd) -> io::Result<OwnedFd> {
+    let userns = userns.as_fd();
+    let (ready_reader, ready_writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (done_reader, done_writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let child = crate::process::spawn(&crate::process::CloneArgs::default(), || {
+        let entered = setns(userns, NEWUSER).and_then(|()| unshare(NEWNET));
+        let errno = entered.err().map_or(0, Errno::raw_os_error);
+        // The parent's copy of this end is not the last one: the child must not keep its own open while it waits.
+        let told = rustix::io::write(&ready_writer, &errno.to_ne_bytes());
+        if told.is_ok() && errno == 0 {
+            // Until the parent writes; it always does before it waits.
+            let _ = rustix::io::read(&done_reader, &mut [0u8; 1]);
+        }
+        0
+    })?;
+    let mut errno = [0; 4];
+    let heard = rustix::io::read(&ready_reader, &mut errno);
+    let errno = i32::from_ne_bytes(errno);
+    let opened = match heard {
+        Ok(4) if errno == 0 => open(&format!("/proc/{}/ns/net", child.pid)),
+        Ok(4) => Err(Errno::from_raw_os_error(errno).into()),
+        Ok(_) => Err(io::Error::other("the child that makes the network namespace died")),
+        Err(errno) => Err(errno.into()),
+    };
+    let _ = rustix::io::write(&done_writer, b"d");
+    let _ = crate::pidfd::wait(&child.pidfd);
+    opened
 }
 
 /// Runs `work` on a thread inside the namespace `fd` (of kind `flags`), and waits for it.
@@ -87,6 +144,14 @@ mod tests {
         assert!(is_identity("         0          0 4294967295\n"));
         assert!(!is_identity("         0       1000          1\n"));
         assert!(!is_identity("0 1000 1\n1 100000 65536\n"));
+    }
+
+    #[test]
+    fn the_highest_group_of_a_map() {
+        assert_eq!(last_mapped("0 0 4294967295"), Some(4_294_967_294));
+        assert_eq!(last_mapped("         0       1000          1\n"), Some(0));
+        assert_eq!(last_mapped("1 100000 65536\n0 1000 1\n70000 5 5\n"), Some(65_536));
+        assert_eq!(last_mapped(""), None);
     }
 
     #[test]

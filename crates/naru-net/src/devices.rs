@@ -166,36 +166,10 @@ pub(crate) fn new_netns() -> Result<std::os::fd::OwnedFd, NetError> {
         route.set_up(LOOPBACK_INDEX).step("set up", "lo")?;
         // As Docker since 20.10: port 80 and ping need no capability inside.
         sysctl("net/ipv4/ip_unprivileged_port_start", "0")?;
-        sysctl("net/ipv4/ping_group_range", &format!("0 {}", last_group()))
+        sysctl("net/ipv4/ping_group_range", &format!("0 {}", ns::highest_group()))
     })
     .step("enter the", "new namespace")??;
     Ok(netns)
-}
-
-/// The highest group that can be named: the kernel's limit, or less in a user namespace (user_namespaces(7), gid_map).
-fn last_group() -> u32 {
-    const GROUP_MAX: u32 = i32::MAX as u32;
-    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    last_mapped(&map).map_or(GROUP_MAX, |last| last.min(GROUP_MAX))
-}
-
-/// The last number of the run of mapped numbers that begins with 0.
-fn last_mapped(map: &str) -> Option<u32> {
-    let mut runs: Vec<(u32, u32)> = map
-        .lines()
-        .filter_map(|line| {
-            let mut numbers = line.split_whitespace().map(|number| number.parse::<u32>().ok());
-            Some((numbers.next()??, numbers.nth(1)??))
-        })
-        .collect();
-    runs.sort_unstable();
-    let end = runs.iter().fold(
-        0_u32,
-        |end, (first, count)| {
-            if *first == end { end.saturating_add(*count) } else { end }
-        },
-    );
-    end.checked_sub(1)
 }
 
 /// Puts the host end back on its bridge; it fell off when the bridge was deleted.
@@ -277,17 +251,4 @@ fn configure_inside(endpoint: &Endpoint, route_default: bool) -> Result<(), NetE
 fn sysctl(key: &str, value: &str) -> Result<(), NetError> {
     let path = format!("/proc/sys/{key}");
     std::fs::write(&path, value).step("write", path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_group_of_a_map() {
-        assert_eq!(last_mapped("0 0 4294967295"), Some(4_294_967_294));
-        assert_eq!(last_mapped("         0       1000          1\n"), Some(0));
-        assert_eq!(last_mapped("1 100000 65536\n0 1000 1\n70000 5 5\n"), Some(65_536));
-        assert_eq!(last_mapped(""), None);
-    }
 }

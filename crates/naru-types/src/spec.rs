@@ -311,6 +311,34 @@ pub struct Security {
     pub readonly_paths: Option<Vec<String>>,
     /// As given, for inspect.
     pub security_opt: Vec<String>,
+    pub userns: UserNamespace,
+}
+
+/// Whether root in the container is root on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNamespace {
+    /// As the daemon's `userns-remap` says when the container is made; a container that exists has the daemon's own.
+    #[default]
+    Default,
+    /// The daemon's own: root is root.
+    Host,
+    /// One of its own, whose ids 0 to [`UserNamespace::SIZE`] − 1 are those from `first` on the host; `None` until the
+    /// engine has chosen.
+    Own { first: Option<u32> },
+}
+
+impl UserNamespace {
+    /// Ids of one container: what images use, `nobody` (65534) included.
+    pub const SIZE: u32 = 65_536;
+
+    /// The first id on the host.
+    pub fn first(self) -> Option<u32> {
+        match self {
+            Self::Own { first } => first,
+            Self::Default | Self::Host => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -64,6 +64,8 @@ struct ConfigFile {
     bip: Option<String>,
     /// Where alerts go. Goes before the one that was stored with `naru alerts webhook`.
     discord_webhook: Option<String>,
+    /// `auto`: each container gets a user namespace and ids of its own. Empty: none, as Docker's default.
+    userns_remap: String,
 }
 
 pub struct DaemonConfig {
@@ -103,6 +105,7 @@ impl DaemonConfig {
                 run,
                 cgroup_parent: flags.cgroup_parent,
                 exe,
+                userns_remap: userns_remap(&file.userns_remap)?,
                 registry_mirrors: file.registry_mirrors,
                 insecure_registries: file.insecure_registries,
                 bridge: flags.bridge,
@@ -110,6 +113,16 @@ impl DaemonConfig {
                 nft_table: flags.nft_table,
             },
         })
+    }
+}
+
+/// dockerd's key; its `default` makes a user whose range all containers share, naru's gives each its own.
+fn userns_remap(value: &str) -> Result<bool> {
+    match value {
+        "" => Ok(false),
+        "auto" | "default" => Ok(true),
+        other => Err(Error::invalid(format!("userns-remap: {other:?} is not supported"))
+            .with_hint("write \"auto\": each container gets a range of ids of its own, no user is needed")),
     }
 }
 

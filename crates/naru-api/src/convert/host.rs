@@ -1,7 +1,7 @@
 //! A [`ContainerSpec`] as the `HostConfig` and `Config` of inspect: what was asked for, told back.
 
 use crate::convert::{mounts, ports};
-use naru_types::spec::{ContainerSpec, NamespaceMode, NetworkMode, RestartPolicy};
+use naru_types::spec::{ContainerSpec, NamespaceMode, NetworkMode, RestartPolicy, UserNamespace};
 use naru_wire::create::{Config, Empty};
 use naru_wire::host_config::{self, HostConfig, LogConfig};
 
@@ -77,6 +77,11 @@ pub fn host_config(spec: &ContainerSpec) -> HostConfig {
         publish_all_ports: network.publish_all,
         readonly_rootfs: security.read_only_rootfs,
         security_opt: given(&security.security_opt),
+        userns_mode: match security.userns {
+            UserNamespace::Own { .. } => "auto".into(),
+            UserNamespace::Host => "host".into(),
+            UserNamespace::Default => String::new(),
+        },
         uts_mode: namespace(&namespaces.uts, ""),
         shm_size: spec.shm_size.unwrap_or(SHM_BYTES),
         sysctls: spec.sysctls.clone(),

@@ -1,6 +1,6 @@
 //! Privileges, security options and shared namespaces.
 
-use naru_types::spec::{NamespaceMode, Namespaces, Seccomp, Security};
+use naru_types::spec::{NamespaceMode, Namespaces, Seccomp, Security, UserNamespace};
 use naru_types::{Error, Result};
 use naru_wire::host_config::HostConfig;
 
@@ -13,12 +13,24 @@ pub fn security(host: &HostConfig) -> Result<Security> {
         masked_paths: host.masked_paths.clone(),
         readonly_paths: host.readonly_paths.clone(),
         security_opt: host.security_opt.clone().unwrap_or_default(),
+        userns: user_namespace(&host.userns_mode)?,
         ..Security::default()
     };
     for option in host.security_opt.iter().flatten() {
         apply(&mut security, option)?;
     }
     Ok(security)
+}
+
+/// Docker knows "" and "host"; "auto" is Podman's word for what `userns-remap` gives everybody.
+fn user_namespace(mode: &str) -> Result<UserNamespace> {
+    match mode {
+        "" => Ok(UserNamespace::Default),
+        "host" => Ok(UserNamespace::Host),
+        "auto" | "private" => Ok(UserNamespace::Own { first: None }),
+        other => Err(Error::invalid(format!("invalid USER mode: {other}"))
+            .with_hint("--userns is host (the daemon's), or auto (one of the container's own)")),
+    }
 }
 
 /// Without `CAP_`, in upper case.

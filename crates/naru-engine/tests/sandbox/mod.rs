@@ -64,6 +64,7 @@ impl World {
             run: self.path().join("run"),
             cgroup_parent: self.name.clone(),
             exe: keeper_exe(),
+            userns_remap: false,
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             bridge: "narut0".into(),

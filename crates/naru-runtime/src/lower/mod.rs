@@ -9,7 +9,7 @@ mod profile;
 mod resources;
 
 use crate::oci::{self, Namespace, NamespaceKind};
-use naru_types::spec::{ContainerSpec, NamespaceMode, NetworkMode, Propagation, Seccomp};
+use naru_types::spec::{ContainerSpec, NamespaceMode, NetworkMode, Propagation, Seccomp, UserNamespace};
 use naru_types::{Error, Result};
 use std::path::PathBuf;
 
@@ -49,6 +49,10 @@ pub struct LowerInput {
     pub devices: Vec<ResolvedDevice>,
     /// For a container that names none; `None` where AppArmor is off ([`crate::apparmor::default_profile`]).
     pub apparmor_profile: Option<String>,
+    /// The first id on the host of the container's own user namespace.
+    pub userns_first: Option<u32>,
+    /// The highest group that can be named on this host (`naru_kernel::ns::highest_group`); `None`: no limit of its own.
+    pub group_max: Option<u32>,
     /// For rules of a seccomp profile that depend on the machine; the default is this one's architecture, any kernel.
     pub seccomp_host: SeccompHost,
 }
@@ -98,10 +102,12 @@ pub fn lower(container: &ContainerSpec, input: &LowerInput) -> Result<oci::Spec>
         None => default.iter().map(|path| (*path).to_owned()).collect(),
     };
     let linux = oci::Linux {
-        sysctl: sysctls(container),
+        sysctl: sysctls(container, input),
         resources: resources::of(container, input),
         cgroups_path: format!("/{}", input.cgroup_path.trim_start_matches('/')),
         namespaces: namespaces(container, input)?,
+        uid_mappings: id_mappings(input),
+        gid_mappings: id_mappings(input),
         devices: input.devices.iter().map(|resolved| resolved.device.clone()).collect(),
         seccomp: seccomp(container, &capabilities, input)?,
         rootfs_propagation: rootfs_propagation(&input.binds).to_owned(),
@@ -205,11 +211,19 @@ fn environment(container: &ContainerSpec, input: &LowerInput) -> Vec<String> {
     env
 }
 
+fn id_mappings(input: &LowerInput) -> Vec<oci::IdMapping> {
+    let map = |host_id| oci::IdMapping { container_id: 0, host_id, size: UserNamespace::SIZE };
+    input.userns_first.map(map).into_iter().collect()
+}
+
 fn namespaces(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Namespace>> {
     let mut list = vec![Namespace { kind: NamespaceKind::Mount, path: None }];
     match (&container.network.mode, &input.network_namespace) {
         (NetworkMode::Host, _) => {}
         (_, path) => list.push(Namespace { kind: NamespaceKind::Network, path: path.clone() }),
+    }
+    if input.userns_first.is_some() {
+        list.push(Namespace { kind: NamespaceKind::User, path: None });
     }
     let modes = &container.namespaces;
     for (kind, mode, path) in [
@@ -233,11 +247,16 @@ fn namespaces(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Names
 }
 
 /// Docker lets unprivileged containers ping and bind low ports in their own network namespace.
-fn sysctls(container: &ContainerSpec) -> std::collections::BTreeMap<String, String> {
+fn sysctls(container: &ContainerSpec, input: &LowerInput) -> std::collections::BTreeMap<String, String> {
     let mut sysctls = container.sysctls.clone();
     if !matches!(container.network.mode, NetworkMode::Host | NetworkMode::Container(_)) {
         sysctls.entry("net.ipv4.ip_unprivileged_port_start".into()).or_insert_with(|| "0".into());
-        sysctls.entry("net.ipv4.ping_group_range".into()).or_insert_with(|| "0 2147483647".into());
+        sysctls.entry("net.ipv4.ping_group_range".into()).or_insert_with(|| {
+            // A group that has no number in the container's user namespace cannot be named.
+            let highest =
+                if input.userns_first.is_some() { Some(UserNamespace::SIZE - 1) } else { input.group_max };
+            format!("0 {}", highest.unwrap_or(i32::MAX as u32))
+        });
     }
     sysctls
 }

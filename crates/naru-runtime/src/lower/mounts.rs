@@ -20,6 +20,14 @@ pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Mo
     mounts.retain(|mount| !user.iter().any(|own| same_place(&own.destination, &mount.destination)));
     mounts.extend(shared_memory(container, input, &user));
     user.extend(engine_files(input, &user));
+    if input.userns_first.is_some() {
+        // Files keep their owners: root inside is root on the disk, and nobody anywhere else.
+        for bind in user.iter_mut().filter(|mount| mount.kind == "bind") {
+            bind.options.push(
+                if bind.options.iter().any(|word| word == "rbind") { "ridmap" } else { "idmap" }.into(),
+            );
+        }
+    }
     user.sort_by_key(|mount| depth(&mount.destination));
     mounts.extend(user);
     Ok(mounts)
