@@ -94,6 +94,7 @@ fn host_config(flags: &CreateFlags) -> Result<Map<String, Value>> {
     fill_text(&mut host, "PidMode", security.pid.as_deref());
     fill_text(&mut host, "IpcMode", security.ipc.as_deref());
     fill_text(&mut host, "UTSMode", security.uts.as_deref());
+    fill_text(&mut host, "UsernsMode", security.userns.as_deref());
     fill_text(&mut host, "CgroupnsMode", security.cgroupns.as_deref());
     if process.init {
         host.insert("Init".into(), json!(true));

@@ -10,7 +10,7 @@ pub(crate) const TOP_REFUSED: [Refused; 4] = [
     ("models", "run the model as a service"),
 ];
 
-pub(crate) const SERVICE: [&str; 59] = [
+pub(crate) const SERVICE: [&str; 60] = [
     "annotations",
     "build",
     "cap_add",
@@ -66,12 +66,13 @@ pub(crate) const SERVICE: [&str; 59] = [
     "tty",
     "ulimits",
     "user",
+    "userns_mode",
     "volumes",
     "working_dir",
     "mac_address",
     "x-naru",
 ];
-pub(crate) const SERVICE_REFUSED: [Refused; 34] = [
+pub(crate) const SERVICE_REFUSED: [Refused; 33] = [
     ("attach", "choose what `naru logs` shows by service name"),
     ("blkio_config", "limit cpus and memory instead"),
     ("cgroup", "use cgroup_parent to place the container"),
@@ -102,7 +103,6 @@ pub(crate) const SERVICE_REFUSED: [Refused; 34] = [
     ("runtime", "naru has its own runtime only"),
     ("secrets", "mount the file with a bind volume, or use env_file"),
     ("storage_opt", "limit the filesystem beneath the data directory"),
-    ("userns_mode", "set user to run without root"),
     ("use_api_socket", "mount the socket with a bind volume"),
     ("uts", "set hostname"),
     ("volumes_from", "name the same volumes in both services"),

@@ -7,7 +7,7 @@ use crate::read::{At, Table};
 use crate::words;
 use naru_types::capability::CAPABILITIES;
 use naru_types::image::Healthcheck;
-use naru_types::spec::{Device, LogSpec, RestartPolicy, Seccomp, Security};
+use naru_types::spec::{Device, LogSpec, RestartPolicy, Seccomp, Security, UserNamespace};
 use naru_types::suggest::nearest;
 use std::collections::BTreeMap;
 
@@ -178,6 +178,7 @@ pub(crate) fn security(table: &Table<'_>, scope: &Scope<'_>) -> Result<Security>
         read_only_rootfs: table.flag("read_only")?,
         cap_add: capabilities("cap_add")?,
         cap_drop: capabilities("cap_drop")?,
+        userns: user_namespace(table)?,
         ..Security::default()
     };
     for item in table.get("security_opt").map(|at| at.items()).transpose()?.unwrap_or_default() {
@@ -185,6 +186,19 @@ pub(crate) fn security(table: &Table<'_>, scope: &Scope<'_>) -> Result<Security>
         security.security_opt.push(item.text()?.to_owned());
     }
     Ok(security)
+}
+
+/// The specification knows `host`; `auto` is naru's, as in `naru run --userns`.
+fn user_namespace(table: &Table<'_>) -> Result<UserNamespace> {
+    let Some(item) = table.get("userns_mode") else { return Ok(UserNamespace::Default) };
+    match item.text()? {
+        "" => Ok(UserNamespace::Default),
+        "host" => Ok(UserNamespace::Host),
+        "auto" => Ok(UserNamespace::Own { first: None }),
+        other => Err(item
+            .error(format!("unknown userns_mode {other:?}"))
+            .hint("host is the daemon's user namespace, auto one of the container's own")),
+    }
 }
 
 fn security_option(item: &At<'_>, scope: &Scope<'_>, security: &mut Security) -> Result<()> {

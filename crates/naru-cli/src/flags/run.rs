@@ -224,6 +224,9 @@ pub struct SecurityFlags {
     /// UTS namespace: host
     #[arg(long)]
     pub uts: Option<String>,
+    /// User namespace: host (the daemon's), or auto (root inside is nobody outside)
+    #[arg(long)]
+    pub userns: Option<String>,
     /// Cgroup namespace: private or host
     #[arg(long = "cgroupns")]
     pub cgroupns: Option<String>,
