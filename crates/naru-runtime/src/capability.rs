@@ -49,9 +49,9 @@ pub const NAMES: [&str; 41] = [
 
 /// The number of `NET_ADMIN` or `CAP_NET_ADMIN`, any case.
 pub fn number(name: &str) -> Option<u32> {
-    let upper = name.to_ascii_uppercase();
-    let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    NAMES.iter().position(|known| *known == bare).map(|index| index as u32)
+    let has_prefix = name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("CAP_"));
+    let bare = if has_prefix { &name[4..] } else { name };
+    NAMES.iter().position(|known| known.eq_ignore_ascii_case(bare)).map(|index| index as u32)
 }
 
 /// The bits of `names`; names this program does not know are left out, as runc does with a newer spec.

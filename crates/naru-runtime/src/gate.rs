@@ -30,6 +30,8 @@ pub struct GateInput<'a> {
 /// returns, with warnings, when the program runs. After an error the process has been killed.
 pub fn open(connection: OwnedFd, input: &GateInput<'_>) -> Result<Vec<String>, SpawnError> {
     let opened = open_or_fail(&connection, input);
+    // The process hears of a caller that gave up by this, not by the caller's exit.
+    drop(connection);
     if opened.is_err() {
         // It is not our child: its parent, or who took it over, reaps it.
         let _ = pidfd::send_signal(input.pidfd, naru_types::signal::Signal::KILL);

@@ -212,9 +212,9 @@ impl Place<'_> {
             (Kind::CreateContainer, Some(container)) => {
                 let flags = foreign_namespaces(container.pid);
                 let cwd = container.spec.root.path.clone();
-                start_outside(hook, &cwd, Some((container, flags)), stdin, output)
+                start_outside(hook, &cwd, Some((container, flags)), [stdin.as_fd(), output.as_fd()])
             }
-            _ => start_outside(hook, &self.state.bundle, None, stdin, output),
+            _ => start_outside(hook, &self.state.bundle, None, [stdin.as_fd(), output.as_fd()]),
         }
     }
 }
@@ -224,8 +224,7 @@ fn start_outside(
     hook: &Hook,
     cwd: &str,
     inside: Option<(&Container<'_>, NsFlags)>,
-    stdin: OwnedFd,
-    output: OwnedFd,
+    stdio: [BorrowedFd<'_>; 2],
 ) -> Result<Started, String> {
     let to_c = |text: &str| CString::new(text).map_err(|_| format!("a NUL byte in {text:?}"));
     let list = |texts: &[String]| texts.iter().map(|text| to_c(text)).collect::<Result<Vec<_>, _>>();
@@ -246,7 +245,7 @@ fn start_outside(
     let root = inside.map(|(container, _)| userns::root_of(&container.pid.to_string()));
     let body = || {
         let joins = inside.map(|(container, flags)| (container.pidfd, flags & !ns::NEWPID));
-        let errno = become_hook(joins, root, [stdin.as_fd(), output.as_fd()], || {
+        let errno = become_hook(joins, root, stdio, || {
             // Where there is no such directory the hook starts at the root.
             let _ = rustix::process::chdir(&cwd).or_else(|_| rustix::process::chdir(c"/"));
             exec::execve(&path, &args, &env)

@@ -115,19 +115,15 @@ fn enter(spec: &oci::Spec) -> Result<oci::Spec, SpawnError> {
     inner.linux.gid_mappings.clear();
     // Otherwise /proc/self/uid_map belongs to somebody else.
     prctl::set_dumpable(true).map_err(|errno| error.errno("become dumpable", errno))?;
-    match spec.namespace(NamespaceKind::User).and_then(|namespace| namespace.path.as_ref()) {
-        Some(path) => {
-            let fd = ns::open(path).map_err(|cause| error.io(&format!("open namespace {path}"), &cause))?;
-            ns::setns(&fd, ns::NEWUSER).map_err(|errno| error.errno("join the user namespace", errno))?;
-            ns::unshare(ns::NEWNS).map_err(|errno| error.errno("make a mount namespace", errno))?;
-        }
-        None => {
-            let maps = Maps::new(&spec.linux.uid_mappings, &spec.linux.gid_mappings, false)
-                .map_err(|cause| error.plain(&cause.to_string()))?;
-            ns::unshare(ns::NEWUSER | ns::NEWNS)
-                .map_err(|errno| error.errno("make a user namespace", errno))?;
-            maps.write("self").map_err(|cause| error.plain(&cause.to_string()))?;
-        }
+    if let Some(path) = spec.namespace(NamespaceKind::User).and_then(|namespace| namespace.path.as_ref()) {
+        let fd = ns::open(path).map_err(|cause| error.io(&format!("open namespace {path}"), &cause))?;
+        ns::setns(&fd, ns::NEWUSER).map_err(|errno| error.errno("join the user namespace", errno))?;
+        ns::unshare(ns::NEWNS).map_err(|errno| error.errno("make a mount namespace", errno))?;
+        return Ok(inner);
     }
+    let maps = Maps::new(&spec.linux.uid_mappings, &spec.linux.gid_mappings, false)
+        .map_err(|cause| error.plain(&cause.to_string()))?;
+    ns::unshare(ns::NEWUSER | ns::NEWNS).map_err(|errno| error.errno("make a user namespace", errno))?;
+    maps.write("self").map_err(|cause| error.plain(&cause.to_string()))?;
     Ok(inner)
 }

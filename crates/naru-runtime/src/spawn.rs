@@ -11,9 +11,10 @@ use crate::hooks::{self, Container, HookError, Kind};
 use crate::oci::{self, Status};
 use crate::plan::{Op, Plan, Point};
 use crate::request::{SpawnError, SpawnRequest, Spawned};
-use crate::{notify, rootless};
+use crate::{notify, resctrl, rootless};
 use naru_kernel::process::{Child, CloneArgs};
 use naru_kernel::{Errno, ns, pidfd, process, task, unix};
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Starts a container's first process; see [`crate::request`]. With a gate it returns when the process waits there.
@@ -32,7 +33,14 @@ pub(crate) fn spawn_as(
     tell_birth: Option<&dyn Fn(&Child)>,
 ) -> Result<Spawned, SpawnError> {
     let (spec, hooks, cgroup) = (request.spec, request.options.hooks, request.cgroup);
-    let compiled = compile::container(request, caller)?;
+    let undo = |failure| {
+        if let Some(wanted) = &spec.linux.intel_rdt {
+            // The start's own error is the one to tell.
+            let _ = resctrl::remove(wanted, compile::container_id(spec, hooks));
+        }
+        failure
+    };
+    let compiled = compile::container(request, caller).map_err(undo)?;
     let start = Start {
         compiled: &compiled,
         error: StartError::new(Context::Init),
@@ -42,7 +50,7 @@ pub(crate) fn spawn_as(
         state: hooks.map(|input| &input.state),
         tell_birth,
     };
-    start.run()
+    start.run().map_err(undo)
 }
 
 /// One start, container or exec.
@@ -63,6 +71,8 @@ struct Heard {
     pty_master: Option<OwnedFd>,
     warnings: Vec<String>,
     created: bool,
+    /// What it said before the process in between told of it, in order.
+    early: VecDeque<Report>,
 }
 
 impl Start<'_> {
@@ -70,11 +80,11 @@ impl Start<'_> {
         let (ours, theirs) =
             unix::seqpacket_pair().map_err(|cause| self.error.io("make a socket pair", &cause))?;
         let theirs = compile::renumber(theirs, self.compiled.plan.preserve_fds.len(), self.error)?;
-        let child = self.clone(theirs, &ours)?;
+        let (child, early) = self.clone(theirs, &ours)?;
         if let Some(tell) = self.tell_birth {
             tell(&child);
         }
-        let mut heard = Heard { warnings: self.compiled.warnings.clone(), ..Heard::default() };
+        let mut heard = Heard { warnings: self.compiled.warnings.clone(), early, ..Heard::default() };
         let done =
             self.listen(&ours, &child, &mut heard).and_then(|()| self.after_start(&child, heard.created));
         match done {
@@ -94,7 +104,7 @@ impl Start<'_> {
     }
 
     /// The child's end of the socket is moved into the child, so execve or exit of the child is our end of file.
-    fn clone(&self, report: OwnedFd, ours: &OwnedFd) -> Result<Child, SpawnError> {
+    fn clone(&self, report: OwnedFd, ours: &OwnedFd) -> Result<(Child, VecDeque<Report>), SpawnError> {
         let Self { compiled, error, .. } = self;
         let _inside = match &compiled.join_pid {
             Some(fd) => Some(PidNamespace::enter(fd, *error)?),
@@ -109,7 +119,8 @@ impl Start<'_> {
         let failed = |errno| error.errno("clone", errno);
         let Some(relay) = &compiled.relay else {
             let args = CloneArgs { namespaces: compiled.namespaces, cgroup, sibling };
-            return process::spawn(&args, move || child::run(&compiled.plan, report)).map_err(failed);
+            let child = process::spawn(&args, move || child::run(&compiled.plan, report));
+            return child.map(|child| (child, VecDeque::new())).map_err(failed);
         };
         let args = CloneArgs { namespaces: 0, cgroup, sibling: false };
         let body = move || child::run_relay(relay, compiled.namespaces, &compiled.plan, report);
@@ -123,28 +134,41 @@ impl Start<'_> {
         born
     }
 
-    /// The first word on the socket, since the child waits at a point, or the process in between has failed.
-    fn hear_of_birth(&self, socket: &OwnedFd) -> Result<Child, SpawnError> {
-        let mut report = Report::receive(socket, self.error)?;
-        match (report.kind, report.fds.pop()) {
-            (Some(ReportKind::Born), Some(pidfd)) => Ok(Child { pid: report.index as i32, pidfd }),
-            (Some(ReportKind::JoinFailed), _) => {
-                let joins = self.compiled.relay.as_ref().map(|relay| &relay.joins);
-                let step = match joins.and_then(|joins| joins.get(report.index as usize)) {
-                    Some(join) => format!("join the {} namespace", crate::plan::namespace_name(join.flags)),
-                    None => "clone".into(),
-                };
-                Err(self.error.errno(&step, Errno::from_raw_os_error(report.errno)))
+    /// The child may be quicker with its first words than the process in between with its only one.
+    fn hear_of_birth(&self, socket: &OwnedFd) -> Result<(Child, VecDeque<Report>), SpawnError> {
+        let mut early = VecDeque::new();
+        loop {
+            let mut report = Report::receive(socket, self.error)?;
+            match report.kind {
+                Some(ReportKind::Born) => {
+                    let Some(pidfd) = report.fds.pop() else { break };
+                    return Ok((Child { pid: report.index as i32, pidfd }, early));
+                }
+                Some(ReportKind::JoinFailed) => return Err(self.join_failure(&report)),
+                Some(_) => early.push_back(report),
+                None => break,
             }
-            _ => Err(self.error.plain("the process in between ended without a word")),
         }
+        Err(self.error.plain("the process in between ended without a word"))
+    }
+
+    fn join_failure(&self, report: &Report) -> SpawnError {
+        let joins = self.compiled.relay.as_ref().map(|relay| &relay.joins);
+        let step = match joins.and_then(|joins| joins.get(report.index as usize)) {
+            Some(join) => format!("join the {} namespace", crate::plan::namespace_name(join.flags)),
+            None => "clone".into(),
+        };
+        self.error.errno(&step, Errno::from_raw_os_error(report.errno))
     }
 
     /// Reads reports until the child's end closes, or it waits at the gate.
     fn listen(&self, socket: &OwnedFd, child: &Child, heard: &mut Heard) -> Result<(), SpawnError> {
         let plan = &self.compiled.plan;
         loop {
-            let mut report = Report::receive(socket, self.error)?;
+            let mut report = match heard.early.pop_front() {
+                Some(report) => report,
+                None => Report::receive(socket, self.error)?,
+            };
             if report.end {
                 // Without this word the child was killed on its way; without a gate that looks like an execve, and its
                 // end is seen as the program's.

@@ -8,7 +8,6 @@ use naru_kernel::{ns, pidfd, process};
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 
 /// Lines of a map that the kernel takes (UID_GID_MAP_MAX_EXTENTS).
 const EXTENTS_MAX: usize = 340;
@@ -105,15 +104,12 @@ pub fn descriptor(uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<OwnedFd>
     made
 }
 
-/// Whether setgroups(2) is given up in the caller's own user namespace; it cannot change while the process lives.
+/// Whether setgroups(2) is given up in the caller's own user namespace; never in the machine's own, which its inode
+/// number tells (PROC_USER_INIT_INO) for less than reading a file.
 pub(crate) fn setgroups_denied() -> bool {
-    static DENIED: OnceLock<bool> = OnceLock::new();
-    *DENIED.get_or_init(denied_now)
-}
-
-/// As [`setgroups_denied`], for a process that has just changed its user namespace.
-pub(crate) fn denied_now() -> bool {
-    denied_for("self")
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    let own = rustix::fs::stat(c"/proc/self/ns/user");
+    !own.is_ok_and(|stat| stat.st_ino == INITIAL) && denied_for("self")
 }
 
 /// As [`setgroups_denied`] for another process's namespace.

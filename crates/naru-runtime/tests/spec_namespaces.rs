@@ -78,15 +78,15 @@ fn a_new_user_namespace_owns_the_others() {
                   grep CapEff /proc/self/status; hostname; touch /made; echo x > /dev/stderr; ls -ln /dev/null; \
                   busybox ip -o link show lo | grep -c UP; cat /proc/1/setgroups";
     let mut spec = with_user(shell(script));
-    spec.process.oom_score_adj = Some(-500);
-    spec.process.rlimits = vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 4000, hard: 1_048_577 }];
+    spec.process.oom_score_adj = Some(300);
+    spec.process.rlimits = vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 400, hard: 500 }];
     let running = start(&root, &spec, Some(&group)).unwrap();
     assert_eq!(running.spawned.warnings, Vec::<String>::new());
     let text = ok(Ok(running));
     let mut lines = text.lines();
     assert_eq!(lines.next().unwrap().split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
     let rest: Vec<&str> = lines.collect();
-    assert_eq!(&rest[..4], ["0", "0", "-500", "1048577"], "{text}");
+    assert_eq!(&rest[..4], ["0", "0", "300", "500"], "{text}");
     assert!(text.contains(common::DOCKER_CAPS) && text.contains("test01234567"), "{text}");
     assert!(text.ends_with("1\nallow\n"), "{text}");
     let made = std::os::unix::fs::MetadataExt::uid(&root.upper().join("made").metadata().unwrap());

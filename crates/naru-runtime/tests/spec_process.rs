@@ -31,11 +31,11 @@ fn refused(change: impl FnOnce(&mut oci::Spec)) -> String {
 
 #[test]
 fn priorities() {
+    // proc_pid_stat(5): 19 is the nice value, 41 the policy.
+    const STAT: &str = "set -- $(cat /proc/1/stat); echo nice ${19} policy ${41}";
     if skip() {
         return;
     }
-    // proc_pid_stat(5): 19 is the nice value, 41 the policy.
-    const STAT: &str = "set -- $(cat /proc/1/stat); echo nice ${19} policy ${41}";
     let text = output(&format!("busybox ionice -p 1; {STAT}"), |spec| {
         spec.process.io_priority = Some(oci::IoPriority { class: "IOPRIO_CLASS_BE".into(), priority: 3 });
         let scheduler = oci::Scheduler { policy: "SCHED_BATCH".into(), nice: 5, ..Default::default() };

@@ -14,6 +14,7 @@ use crate::capability;
 use crate::cgroup::Cgroup;
 use crate::child::{Join, Relay};
 use crate::errors::{Context, StartError};
+use crate::hooks::HookInput;
 use crate::oci::{self, NamespaceKind};
 use crate::outside::{Outside, foreign_namespaces};
 use crate::plan::{OnError, Op, Plan, Point, Program, Step};
@@ -79,7 +80,12 @@ pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Com
     let identity =
         user::resolve(root.as_fd(), &spec.process.user).map_err(|cause| error.plain(&cause.to_string()))?;
     let mut steps = Steps::default();
-    let own_limits = begin_container(&mut steps, spec, &mut spaces, caller, options.hooks.is_some(), error)?;
+    if let Some(wanted) = &spec.linux.intel_rdt {
+        let tasks = resctrl::prepare(wanted, container_id(spec, options.hooks));
+        let tasks = tasks.map_err(|cause| error.plain(&cause.to_string()))?;
+        spaces.outside.extend(tasks.into_iter().map(Outside::Resctrl));
+    }
+    let own_limits = begin_container(&mut steps, spec, &mut spaces, caller, error)?;
     join_cgroup_v1(cgroup, &mut steps, error)?;
     if own_limits {
         // While the host's /proc is still there, and with the rights of the caller.
@@ -113,10 +119,9 @@ pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Com
     let preserve_fds = above(options.preserve_fds, error)?;
     let mut rights = process::Rights::of_container(spec, &identity);
     rights.in_user_namespace = spaces.user || caller.worker;
-    rights.keep_groups = match (&spaces.maps, caller.worker) {
-        (Some(maps), _) => maps.deny_setgroups,
-        (None, true) => userns::denied_now(),
-        (None, false) => userns::setgroups_denied(),
+    rights.keep_groups = match &spaces.maps {
+        Some(maps) => maps.deny_setgroups,
+        None => userns::setgroups_denied(),
     };
     rights.preserved = preserve_fds.len() as u32;
     rights.pause = if options.gate.is_some() {
@@ -286,20 +291,13 @@ fn begin_container(
     spec: &oci::Spec,
     spaces: &mut namespaces::Namespaces,
     caller: Caller,
-    has_id: bool,
     error: StartError,
 ) -> Result<bool, SpawnError> {
-    let _ = has_id;
     // The files of an undumpable process in /proc belong to the machine's root, whom a worker is not.
     begin(steps, !caller.worker);
     let own_limits = !spaces.user;
     if !own_limits {
         attributes::limits(steps, Some(&mut spaces.outside), &spec.process, error)?;
-    }
-    if let Some(wanted) = &spec.linux.intel_rdt {
-        let tasks = resctrl::prepare(wanted, short_name(&spec.linux.cgroups_path));
-        let tasks = tasks.map_err(|cause| error.plain(&cause.to_string()))?;
-        spaces.outside.extend(tasks.into_iter().map(Outside::Resctrl));
     }
     if spaces.new_time {
         steps.push(Op::Unshare(ns::NEWTIME));
@@ -508,6 +506,14 @@ fn above_stdio(fd: OwnedFd, error: StartError) -> Result<OwnedFd, SpawnError> {
         return Ok(fd);
     }
     rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(|errno| error.errno("copy a standard descriptor", errno))
+}
+
+/// The caller's word for the container; without one, its control group's.
+pub(crate) fn container_id<'a>(spec: &'a oci::Spec, hooks: Option<&'a HookInput<'_>>) -> &'a str {
+    match hooks {
+        Some(input) if !input.state.id.is_empty() => &input.state.id,
+        _ => short_name(&spec.linux.cgroups_path),
+    }
 }
 
 /// The last component of the cgroup path is the container's id.

@@ -104,9 +104,10 @@ pub(crate) fn finish(
     steps.push(Op::Stdio);
     steps.push(Op::Umask(rights.umask));
     // Only what the caller has can be given.
-    let ceiling = if rights.in_user_namespace { all_capabilities() } else { caps::permitted() };
+    let last = caps::last();
+    let ceiling = if rights.in_user_namespace { all_capabilities(last) } else { caps::permitted() };
     let bounding = capability::bits(&rights.capabilities.bounding);
-    for capability in (0..=caps::last()).filter(|number| bounding & (1 << number) == 0) {
+    for capability in (0..=last).filter(|number| bounding & (1 << number) == 0) {
         steps.push(Op::DropBounding(capability));
     }
     steps.push(Op::ClearAmbient);
@@ -135,17 +136,17 @@ pub(crate) fn finish(
     }
     // As late as CAP_SYS_ADMIN allows: the profile has to permit only capset, prctl and execve of naru's own calls.
     if let Some(profile) = rights.seccomp {
-        let filter = seccomp::compile(profile).map_err(|cause| error.plain(&cause.to_string()))?;
+        let filter = seccomp::cached(profile).map_err(|cause| error.plain(&cause.to_string()))?;
         let listening = filter.listener.is_some();
         if listening && notifies(profile, "sendmsg") {
             // The child sends the listener away by this very call, which nobody would answer.
             return Err(error.plain("seccomp: SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall"));
         }
-        if let Some(program) = filter.program {
+        if let Some(program) = filter.program.clone() {
             steps.push(Op::Seccomp { program, flags: filter.flags, listening });
         }
     }
-    final_capabilities(steps, &rights, ceiling);
+    final_capabilities(steps, &rights, ceiling, last);
     Ok(())
 }
 
@@ -155,11 +156,11 @@ fn notifies(profile: &oci::Seccomp, call: &str) -> bool {
 }
 
 /// What the first process of a user namespace has in it.
-fn all_capabilities() -> u64 {
-    (1 << (caps::last() + 1)) - 1
+fn all_capabilities(last: u32) -> u64 {
+    (1 << (last + 1)) - 1
 }
 
-fn final_capabilities(steps: &mut Steps, rights: &Rights<'_>, ceiling: u64) {
+fn final_capabilities(steps: &mut Steps, rights: &Rights<'_>, ceiling: u64, last: u32) {
     let sets = &rights.capabilities;
     let ambient = capability::bits(&sets.ambient) & ceiling;
     // execve by an ordinary user drops these sets but for the ambient ones (capabilities(7)); dropped before, they do
@@ -169,7 +170,7 @@ fn final_capabilities(steps: &mut Steps, rights: &Rights<'_>, ceiling: u64) {
     let inheritable = capability::bits(&sets.inheritable) & ceiling;
     let permitted = bits(&sets.permitted);
     steps.push(Op::Caps { effective: bits(&sets.effective), permitted, inheritable });
-    for number in (0..=caps::last()).filter(|number| ambient & (1 << number) != 0) {
+    for number in (0..=last).filter(|number| ambient & (1 << number) != 0) {
         steps.warn(Op::RaiseAmbient(number));
     }
 }

@@ -101,14 +101,14 @@ pub(crate) fn sysctl(
     own_net: bool,
     error: StartError,
 ) -> Result<(), SpawnError> {
+    const IPC: [&str; 8] =
+        ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
     let own = |kind| spec.namespace(kind).is_some();
     let fail = |why: &str| Err(error.plain(&format!("sysctl {name:?} {why}")));
     // The name becomes a path: nothing in it may lead elsewhere than it says.
     if sysctl_path(name).split('/').any(|part| matches!(part, "" | "." | "..")) {
         return fail("is no name of a sysctl");
     }
-    const IPC: [&str; 8] =
-        ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
     let is_ipc = name.starts_with("fs.mqueue.")
         || name.strip_prefix("kernel.").is_some_and(|rest| IPC.contains(&rest));
     if is_ipc {
@@ -133,7 +133,7 @@ pub(crate) fn sysctl(
     }
 }
 
-/// `net/ipv4/conf/eno2.100.rp_filter` is `net.ipv4.conf.eno2/100.rp_filter` (sysctl(8)): the first separator decides.
+/// `net/ipv4/conf/eno2.100/rp_filter` is `net.ipv4.conf.eno2/100.rp_filter` (sysctl(8)): the first separator decides.
 pub(crate) fn dotted(name: &str) -> String {
     let first = name.find(['.', '/']).and_then(|at| name.as_bytes().get(at));
     if first != Some(&b'/') {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn sysctls_by_either_separator() {
-        assert_eq!(dotted("net/ipv4/conf/eno2.100.rp_filter"), "net.ipv4.conf.eno2/100.rp_filter");
+        assert_eq!(dotted("net/ipv4/conf/eno2.100/rp_filter"), "net.ipv4.conf.eno2/100.rp_filter");
         assert_eq!(sysctl_path("net.ipv4.conf.eno2/100.rp_filter"), "net/ipv4/conf/eno2.100/rp_filter");
         let allowed =
             |name: &str, spec: &oci::Spec| sysctl(name, spec, false, StartError::new(Context::Init)).is_ok();

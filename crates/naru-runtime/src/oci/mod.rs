@@ -153,14 +153,12 @@ impl Process {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, SpecError> {
-    match serde_json::from_slice(json) {
-        Ok(value) => Ok(value),
-        Err(_) => {
-            let mut tree = serde_json::from_slice(json)?;
-            remove_nulls(&mut tree);
-            Ok(serde_json::from_value(tree)?)
-        }
+    if let Ok(value) = serde_json::from_slice(json) {
+        return Ok(value);
     }
+    let mut tree = serde_json::from_slice(json)?;
+    remove_nulls(&mut tree);
+    Ok(serde_json::from_value(tree)?)
 }
 
 /// Recursion is bounded by serde_json's own limit on nesting.
