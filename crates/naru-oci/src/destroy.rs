@@ -1,0 +1,78 @@
+//! Taking a container away: its processes, its control group, its directory; then the poststop hooks.
+
+use crate::cgroups;
+use crate::container::told;
+use crate::error::OciError;
+use crate::log::Log;
+use crate::state::{CONFIG, State};
+use crate::store::Locked;
+use naru_runtime::hooks::{self, HookInput};
+use naru_runtime::oci::Spec;
+use naru_runtime::resctrl;
+use std::path::Path;
+
+/// A stopped container. Goes on after an error, and tells the first.
+pub(crate) fn stopped(locked: &Locked, state: &State, log: &mut Log) -> Result<(), OciError> {
+    let spec = state.has_epilogue.then(|| read_spec(&locked.directory)).flatten();
+    with_spec(locked, state, spec.as_ref(), log)
+}
+
+/// As [`stopped`], for who still knows the configuration.
+pub(crate) fn with_spec(
+    locked: &Locked,
+    state: &State,
+    spec: Option<&Spec>,
+    log: &mut Log,
+) -> Result<(), OciError> {
+    let mut first = remove_cgroup(state).err();
+    if let Some(wanted) = spec.and_then(|spec| spec.linux.intel_rdt.as_ref())
+        && let Err(error) = resctrl::remove(wanted, &state.id)
+    {
+        first.get_or_insert(error.into());
+    }
+    if let Err(error) = remove_directory(&locked.directory) {
+        first.get_or_insert(error);
+    }
+    if let Some(spec) = spec.filter(|spec| !spec.hooks.poststop.is_empty()) {
+        let input = HookInput { hooks: &spec.hooks, state: told(state) };
+        // "If any poststop hook fails, the runtime must log a warning" (runtime.md, "Lifecycle", 13).
+        hooks::poststop(&input).iter().for_each(|failure| log.warn(&failure.to_string()));
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// What an interrupted create has left: perhaps a process that waits for ever, in a control group of its own.
+pub(crate) fn leftover(locked: &Locked, state: Option<&State>, log: &mut Log) -> Result<(), OciError> {
+    log.debug("removing what an interrupted create has left");
+    match state {
+        Some(state) => {
+            if let Some(record) = &state.cgroup {
+                cgroups::open(record)?.kill_all()?;
+            }
+            stopped(locked, state, log)
+        }
+        None => remove_directory(&locked.directory),
+    }
+}
+
+fn remove_cgroup(state: &State) -> Result<(), OciError> {
+    let Some(record) = &state.cgroup else { return Ok(()) };
+    let cgroup = cgroups::open(record)?;
+    if !state.own_pid_namespace {
+        // Its other processes have outlived the first one.
+        cgroup.kill_all()?;
+    }
+    Ok(cgroup.delete()?)
+}
+
+fn remove_directory(directory: &Path) -> Result<(), OciError> {
+    match std::fs::remove_dir_all(directory) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|cause| OciError::file("remove", directory, cause)),
+    }
+}
+
+/// A damaged copy must not keep the container from being removed: then there are no hooks.
+fn read_spec(directory: &Path) -> Option<Spec> {
+    Spec::parse(&std::fs::read(directory.join(CONFIG)).ok()?).ok()
+}

@@ -1,0 +1,118 @@
+//! `state.json`: what one command leaves for the next. Written by one write and one rename.
+
+use crate::error::OciError;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub(crate) const FILE: &str = "state.json";
+/// The configuration as it was at create: what the bundle says later does not count.
+pub(crate) const CONFIG: &str = "config.json";
+/// The socket on which a created container waits for `start`; gone once that was done.
+pub(crate) const GATE: &str = "gate";
+
+/// Changes with every field that is removed or means something else.
+const SCHEMA: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct State {
+    pub schema: u32,
+    pub oci_version: String,
+    pub id: String,
+    /// Without it the container is half made, or its maker was killed.
+    pub init: Option<Init>,
+    pub bundle: String,
+    pub rootfs: String,
+    /// RFC 3339.
+    pub created: String,
+    pub owner: u32,
+    pub cgroup: Option<CgroupRecord>,
+    /// All its processes end with the first one.
+    pub own_pid_namespace: bool,
+    /// There is work left for after the end: poststop hooks, groups of resctrl.
+    pub has_epilogue: bool,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The first process. A number is reused, a number with its start time is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Init {
+    pub pid: i32,
+    /// Clock ticks since boot, proc_pid_stat(5) field 22.
+    pub start_ticks: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CgroupRecord {
+    /// Below the root of each hierarchy.
+    pub path: String,
+    pub driver: Driver,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Driver {
+    Cgroupfs,
+    Systemd,
+}
+
+impl State {
+    pub fn new(id: &str, oci_version: &str, bundle: &Path, rootfs: &str) -> Self {
+        Self {
+            schema: SCHEMA,
+            oci_version: oci_version.to_owned(),
+            id: id.to_owned(),
+            init: None,
+            bundle: bundle.to_string_lossy().into_owned(),
+            rootfs: rootfs.to_owned(),
+            created: crate::log::timestamp().rfc3339_fixed(),
+            owner: rustix::process::geteuid().as_raw(),
+            cgroup: None,
+            own_pid_namespace: false,
+            has_epilogue: false,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Of the container directory; `NotExist` without a file.
+    pub fn read(directory: &Path) -> Result<Self, OciError> {
+        let path = directory.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Err(OciError::NotExist),
+            other => other.map_err(|cause| OciError::file("read", &path, cause))?,
+        };
+        let state: Self = serde_json::from_slice(&bytes)
+            .map_err(|cause| OciError::Damaged { path: path.clone(), why: cause.to_string() })?;
+        if state.schema == SCHEMA {
+            Ok(state)
+        } else {
+            let why =
+                format!("schema {} was written by another version, this one knows {SCHEMA}", state.schema);
+            Err(OciError::Damaged { path, why })
+        }
+    }
+
+    pub fn write(&self, directory: &Path) -> Result<(), OciError> {
+        let json =
+            serde_json::to_vec(self).map_err(|why| OciError::Json { what: "write the state".into(), why })?;
+        replace(directory, FILE, &json)
+    }
+}
+
+/// Readers see the old file or the new one, whole.
+pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), OciError> {
+    let (path, partial) = (directory.join(name), directory.join(format!(".{name}")));
+    let written = File::create(&partial).and_then(|mut file| file.write_all(bytes));
+    let done = written.and_then(|()| std::fs::rename(&partial, &path));
+    done.map_err(|cause| OciError::file("write", &path, cause))
+}
+
+/// The path for a name of the state directory.
+pub(crate) fn gate(directory: &Path) -> PathBuf {
+    directory.join(GATE)
+}

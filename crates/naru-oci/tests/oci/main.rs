@@ -1,0 +1,79 @@
+//! The commands as processes, with real containers of busybox.
+//!
+//! This binary is its own runtime (`<binary> oci …`): what is tested must be a process with one thread and an executable
+//! of its own, which a test harness is not; hence `harness = false`. Arguments filter cases by name.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod crashes;
+mod exec;
+mod faces;
+mod fixture;
+mod hooks;
+mod io;
+mod lives;
+mod resources;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Instant;
+
+type Case = (&'static str, fn());
+
+const CASES: &[Case] = &[
+    ("a_whole_life", lives::a_whole_life),
+    ("run_returns_the_exit_code", lives::run_returns_the_exit_code),
+    ("run_keeps_when_asked", lives::run_keeps_when_asked),
+    ("detached_runs_and_is_deleted_by_force", lives::detached_runs_and_is_deleted_by_force),
+    ("wrong_moments_are_refused", lives::wrong_moments_are_refused),
+    ("a_program_that_is_not_there", lives::a_program_that_is_not_there),
+    ("signals_are_passed_on", lives::signals_are_passed_on),
+    ("two_hundred_runs_leave_nothing", lives::two_hundred_runs_leave_nothing),
+    ("a_stopped_container_is_told_from_a_reused_pid", lives::a_stopped_container_is_told_from_a_reused_pid),
+    ("help_and_version", faces::help_and_version),
+    ("mistakes_are_named", faces::mistakes_are_named),
+    ("the_log_is_json", faces::the_log_is_json),
+    ("spec_writes_a_bundle_that_runs", faces::spec_writes_a_bundle_that_runs),
+    ("features_is_json", faces::features_is_json),
+    ("the_same_shapes_as_runc", faces::the_same_shapes_as_runc),
+    ("garbage_is_refused", faces::garbage_is_refused),
+    ("only_one_create_wins", crashes::only_one_create_wins),
+    ("a_killed_create_leaves_nothing", crashes::a_killed_create_leaves_nothing),
+    ("a_damaged_state_is_removed_by_force", crashes::a_damaged_state_is_removed_by_force),
+    ("exec_in_every_way", exec::exec_in_every_way),
+    ("exec_is_refused", exec::exec_is_refused),
+    ("exec_enters_a_sub_group", exec::exec_enters_a_sub_group),
+    ("the_console_socket_gets_the_master", io::the_console_socket_gets_the_master),
+    ("descriptors_are_preserved", io::descriptors_are_preserved),
+    ("a_terminal_in_the_foreground", io::a_terminal_in_the_foreground),
+    ("hooks_run_at_their_points", hooks::hooks_run_at_their_points),
+    ("a_failing_hook_fails_the_create", hooks::a_failing_hook_fails_the_create),
+    ("update_is_seen_in_the_group", resources::update_is_seen_in_the_group),
+    ("pause_and_resume", resources::pause_and_resume),
+    ("events_and_ps", resources::events_and_ps),
+    ("kill_all_without_a_pid_namespace", resources::kill_all_without_a_pid_namespace),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|role| role == "oci") {
+        return naru_oci::run(&args[1..]);
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP: needs root");
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<String> = args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let wanted = |name: &str| {
+        let words: Vec<&String> = filters.iter().filter(|word| !word.starts_with('-')).collect();
+        words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
+    };
+    let mut failed = 0;
+    for (name, case) in CASES.iter().filter(|(name, _)| wanted(name)) {
+        let started = Instant::now();
+        let good = std::panic::catch_unwind(case).is_ok();
+        failed += usize::from(!good);
+        println!("{} {name} ({} ms)", if good { "ok  " } else { "FAIL" }, started.elapsed().as_millis());
+    }
+    println!("{failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
