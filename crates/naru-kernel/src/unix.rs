@@ -3,6 +3,7 @@
 //! One message is one packet: boundaries are kept, so nothing here frames. A packet that does not fit the
 //! receiver's buffer, or carries more descriptors than it expects, is an error and never silently cut.
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -10,7 +11,7 @@ use rustix::net::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Most descriptors in one message, here; the kernel's own limit (SCM_MAX_FD) is 253.
@@ -32,7 +33,8 @@ pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn seqpacket_listen(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let (address, _directory) = address(path)?;
+    rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, backlog)?;
     Ok(socket)
 }
@@ -41,8 +43,26 @@ pub fn seqpacket_listen(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
 pub fn seqpacket_connect(path: &Path) -> io::Result<OwnedFd> {
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let (address, _directory) = address(path)?;
+    rustix::net::connect(&socket, &address)?;
     Ok(socket)
+}
+
+/// The address of `path`, by way of its opened directory when the path does not fit `sun_path` (108 bytes, unix(7)):
+/// dockerd's state directories with a container's id of 64 letters in them don't. The descriptor must live as long as
+/// the address is used.
+fn address(path: &Path) -> io::Result<(SocketAddrUnix, Option<OwnedFd>)> {
+    match SocketAddrUnix::new(path) {
+        Err(Errno::NAMETOOLONG) => {}
+        address => return Ok((address?, None)),
+    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::NAMETOOLONG.into());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    Ok((SocketAddrUnix::new(&short)?, Some(directory)))
 }
 
 /// Accepts a connection; the new socket is close-on-exec.
@@ -139,6 +159,20 @@ fn recv_flags(socket: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> io::Res
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    fn a_path_may_be_longer_than_the_address() {
+        let dir = std::env::temp_dir().join(format!("naru-test-{}-{}", std::process::id(), "x".repeat(120)));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("socket");
+        let listener = seqpacket_listen(&path, 1).unwrap();
+        let client = seqpacket_connect(&path).unwrap();
+        let server = accept(&listener).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        send(&client, b"far", &[]).unwrap();
+        let mut buffer = [0u8; 8];
+        assert_eq!(recv(&server, &mut buffer).unwrap().len, 3);
+    }
 
     #[test]
     fn a_descriptor_travels_with_its_message() {
