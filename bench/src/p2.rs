@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::bundle::Lab;
-use crate::measure::{run as measure, shuffled};
+use crate::measure::{run as measure, shuffled, tell};
 use crate::options::Options;
 use crate::runtimes::{Runtime, available};
 use crate::table::{Series, print};
@@ -23,7 +23,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut all: Vec<Series> = running.iter().map(|container| Series::new(&container.runtime)).collect();
     for _ in 0..options.rounds {
         for at in shuffled(running.len())? {
-            all[at].samples.push(running[at].exec()?);
+            all[at].samples.push(tell(running[at].exec()));
         }
     }
     print(&format!("P2: exec of true, {} view", options.view.name()), &all);

@@ -184,6 +184,8 @@ fn conmon(options: &Options, lab: &Lab) -> Result<Memory> {
             podman(&[
                 "run",
                 "--detach",
+                "--ulimit",
+                "host",
                 "--name",
                 &name,
                 &parent,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Longest time for one program of validation or one group of contest.
-const TEST_S_MAX: i64 = 90;
+const TEST_S_MAX: i64 = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -11,7 +11,8 @@ const BYTES_PER_MB: f64 = 1_000_000.0;
 /// All samples of one runtime, one for each round.
 pub struct Series {
     pub name: String,
-    pub samples: Vec<Sample>,
+    /// `None`: it failed or hung in that round.
+    pub samples: Vec<Option<Sample>>,
 }
 
 impl Series {
@@ -26,7 +27,7 @@ pub fn print(title: &str, all: &[Series]) {
     println!("| | wall min | wall median | wall IQR | CPU min | CPU median | max RSS |");
     println!("|---|---|---|---|---|---|---|");
     for series in all {
-        let figures = |of: fn(&Sample) -> f64| Spread::of(series.samples.iter().map(of).collect());
+        let figures = |of: fn(&Sample) -> f64| Spread::of(series.samples.iter().flatten().map(of).collect());
         let (Some(wall), Some(cpu), Some(rss)) = (
             figures(|sample| ms(sample.wall)),
             figures(|sample| ms(sample.cpu)),
@@ -38,6 +39,12 @@ pub fn print(title: &str, all: &[Series]) {
             "| {} | {:.2} ms | {:.2} ms | {:.2}–{:.2} | {:.2} ms | {:.2} ms | {:.1} MB |",
             series.name, wall.min, wall.median, wall.low, wall.high, cpu.min, cpu.median, rss.max
         );
+    }
+    for series in all {
+        let failed = series.samples.iter().filter(|sample| sample.is_none()).count();
+        if failed > 0 {
+            println!("\n{} failed or hung in {failed} of {rounds} rounds", series.name);
+        }
     }
     println!();
     for own in all.iter().filter(|series| series.name == "naru") {
@@ -52,7 +59,8 @@ pub fn print(title: &str, all: &[Series]) {
 fn print_ratio(own: &Series, peer: &Series) {
     let paired = |of: fn(&Sample) -> Duration| {
         let pairs = own.samples.iter().zip(&peer.samples);
-        Spread::of(pairs.map(|(own, peer)| ms(of(own)) / ms(of(peer)).max(f64::MIN_POSITIVE)).collect())
+        let both = pairs.filter_map(|(own, peer)| Some((own.as_ref()?, peer.as_ref()?)));
+        Spread::of(both.map(|(own, peer)| ms(of(own)) / ms(of(peer)).max(f64::MIN_POSITIVE)).collect())
     };
     let (Some(wall), Some(cpu)) = (paired(|sample| sample.wall), paired(|sample| sample.cpu)) else { return };
     let promised = if peer.name == PEER { "  <- the promise" } else { "" };
