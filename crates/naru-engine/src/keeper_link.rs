@@ -43,7 +43,10 @@ impl KeeperLink {
     pub fn open(exe: &Path, run: &Path) -> Result<(Self, Notices)> {
         let (client, notices) = connect(exe, run)?;
         let upgraded = upgrade(&client, exe);
-        Ok((Self { client: Mutex::new(Some(Arc::new(client))), upgraded, stored: Stored::take_over() }, notices))
+        Ok((
+            Self { client: Mutex::new(Some(Arc::new(client))), upgraded, stored: Stored::take_over() },
+            notices,
+        ))
     }
 
     /// Every process the keeper knows. Blocks.
@@ -212,7 +215,13 @@ impl Engine {
             match entry.exit {
                 Some(exit) => self.report(&container.id, Step::Ended(ended(exit))),
                 None if state.run().is_some() || starting => {
+                    // The keeper has them; systemd goes on keeping its own.
+                    drop(self.keeper.stored.take(&container.id));
                     if let (None, Ok(started)) = (held, client.hold(&target)) {
+                        if !started.fds.stdin.is_open() {
+                            // Closed while no daemon was there to hear of it.
+                            crate::fdstore::forget_stdin(&container.id);
+                        }
                         container.cell().held = Some(Arc::new(started.fds));
                     }
                 }

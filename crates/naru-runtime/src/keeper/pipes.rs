@@ -3,7 +3,8 @@
 //! Which pipes they are is written down at the start, by inode. Opening `/proc/<pid>/fd/<n>` for reading gives the read end
 //! of the very same pipe (proc_pid_fd(5)), with what waits in it. It is believed only when the inode is the recorded
 //! one: the process may have opened something else meanwhile. Standard input has no such way back: the process holds its
-//! read end only, so its writers' end is its end of file. Nor has a terminal: its master's end hangs it up.
+//! read end only, so its writers' end is its end of file. What waits in the pipes of a container that ends before it is
+//! found again goes with it (a pipe's size at most, 64 kB by default). Nor has a terminal: its master's end hangs it up.
 
 use super::process::Streams;
 use super::protocol::Target;

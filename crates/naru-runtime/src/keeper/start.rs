@@ -175,7 +175,7 @@ fn make_cgroup(spec: &oci::Spec) -> Result<(Option<Cgroup>, Vec<String>), StartF
     let told = |error: CgroupError| {
         let errno = match &error {
             CgroupError::Kernel { source, .. } => source.raw_os_error(),
-            CgroupError::NoController(_) | CgroupError::InvalidPath(_) | CgroupError::Timeout { .. } => 0,
+            _ => 0,
         };
         let message = format!("cannot set up the control group {path}: {}", chain(&error));
         StartFailed {

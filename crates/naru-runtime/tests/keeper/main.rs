@@ -62,7 +62,7 @@ const CASES: &[Case] = &[
     ("an_exit_during_the_upgrade_is_told", upgrades::an_exit_during_the_upgrade_is_told),
     ("a_stop_becomes_a_kill_without_its_daemon", upgrades::a_stop_becomes_a_kill_without_its_daemon),
     ("a_killed_daemon_changes_nothing", crashes::a_killed_daemon_changes_nothing),
-    ("an_idle_keeper_is_small", crashes::an_idle_keeper_is_small),
+    ("a_keeper_is_small", crashes::a_keeper_is_small),
 ];
 
 fn main() {

@@ -4,6 +4,8 @@
 //!
 //! `NARU_CHAOS_CYCLES` says how many kills (40 by default), `NARU_CHAOS_SEED` repeats a series. The series of
 //! operations is the same for one seed; the moments at which they meet a kill are not.
+//! Before that, `NARU_RESTARTS` restarts under `NARU_RESTART_CONTAINERS` live containers, and `NARU_SHORT_LIVES` times
+//! `run --rm`.
 
 mod clients;
 mod dice;
@@ -13,6 +15,7 @@ mod host;
 #[expect(dead_code, reason = "the end-to-end tests use the rest")]
 mod lab;
 mod residue;
+mod restarts;
 
 use clients::Clients;
 use dice::Dice;
@@ -24,6 +27,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const CYCLES_DEFAULT: u64 = 40;
+/// Restarts of the daemon, and the containers that live through them (R3).
+const RESTARTS_DEFAULT: u64 = 10;
+const CONTAINERS_DEFAULT: u64 = 50;
+/// `run --rm`, one after the other (R5).
+const SHORT_LIVES_DEFAULT: u64 = 50;
 const CLIENTS: u64 = 4;
 /// Between one restart and the next kill.
 const CALM_MILLIS_MAX: u64 = 900;
@@ -41,9 +49,17 @@ fn main() -> ExitCode {
     let lab = Lab::start("e2e-chaos");
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let started = Instant::now();
+        let told = |what: &str| println!("test {what} ... ok ({:.1} s)", started.elapsed().as_secs_f32());
+        let restarts = number("NARU_RESTARTS").unwrap_or(RESTARTS_DEFAULT);
+        let containers = number("NARU_RESTART_CONTAINERS").unwrap_or(CONTAINERS_DEFAULT);
+        restarts::nothing_is_lost(&lab, restarts, containers as usize);
+        told(&format!("{restarts} restarts with {containers} containers"));
+        let lives = number("NARU_SHORT_LIVES").unwrap_or(SHORT_LIVES_DEFAULT);
+        restarts::short_lives_leave_nothing(&lab, lives);
+        told(&format!("{lives} short lives"));
         chaos(&lab, cycles, seed);
         lab.finish(&before);
-        println!("test chaos ... ok ({:.1} s)", started.elapsed().as_secs_f32());
+        told("chaos");
     }));
     let (word, passed) = if outcome.is_ok() { ("ok", 1) } else { ("FAILED", 0) };
     println!(
