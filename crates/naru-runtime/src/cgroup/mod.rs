@@ -10,6 +10,7 @@ mod freezer;
 mod layout;
 mod limits;
 mod oom;
+mod place;
 mod stats;
 mod stats_read;
 
@@ -50,6 +51,11 @@ pub enum CgroupError {
     },
     #[error("this host has no cgroup controller {0:?}")]
     NoController(&'static str),
+    #[error("cgroup v2 has no {0}")]
+    NotInV2(&'static str),
+    /// What was asked, and why it cannot be.
+    #[error("cannot set {0}")]
+    Invalid(String),
     #[error("invalid cgroup path {0:?}")]
     InvalidPath(String),
     #[error("cannot {step} {}: gave up after {attempts} attempts", path.display())]
@@ -277,6 +283,13 @@ impl Cgroup {
         let directory = self.v2_directory()?;
         let available = files::read(&directory.join("cgroup.controllers")).unwrap_or_default();
         available.split_whitespace().any(|name| name == v2_name).then_some((directory, true))
+    }
+
+    /// Whether the v2 group itself has `name`.
+    pub(crate) fn has_v2_controller(&self, name: &str) -> bool {
+        let file = self.v2_directory().map(|directory| directory.join("cgroup.controllers"));
+        let text = file.and_then(|file| files::read(&file).ok()).unwrap_or_default();
+        text.split_whitespace().any(|own| own == name)
     }
 
     fn memory_directory(&self) -> Option<(PathBuf, bool)> {

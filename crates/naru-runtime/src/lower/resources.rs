@@ -30,6 +30,7 @@ pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> oci::Resource
             swap: set(asked.memory_swap).or_else(|| set(asked.memory.saturating_mul(2))),
             swap_defaulted: asked.memory != 0 && asked.memory_swap == 0,
             disable_oom_killer: asked.oom_kill_disable,
+            ..oci::Memory::default()
         },
         cpu: oci::Cpu {
             shares: Some(asked.cpu_shares).filter(|shares| *shares != 0),
@@ -37,10 +38,15 @@ pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> oci::Resource
             period,
             cpus: asked.cpuset_cpus.clone(),
             mems: asked.cpuset_mems.clone(),
+            ..oci::Cpu::default()
         },
         pids: oci::Pids { limit: asked.pids.map(|limit| if limit <= 0 { -1 } else { limit }) },
-        block_io: oci::BlockIo { weight: Some(asked.blkio_weight).filter(|weight| *weight != 0) },
-        unified: std::collections::BTreeMap::new(),
+        block_io: oci::BlockIo {
+            weight: Some(asked.blkio_weight).filter(|weight| *weight != 0),
+            weight_discardable: asked.blkio_weight != 0,
+            ..oci::BlockIo::default()
+        },
+        ..oci::Resources::default()
     }
 }
 

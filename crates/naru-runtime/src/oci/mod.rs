@@ -16,7 +16,10 @@ pub use hooks::{Hook, Hooks, State, Status};
 pub use linux::{IdMapping, IntelRdt, MemoryPolicy, NetDevice, Personality, TimeOffset};
 pub use mounts::{Device, Mount};
 pub use process::{Capabilities, ConsoleSize, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
-pub use resources::{BlockIo, Cpu, DeviceRule, Memory, Pids, Resources};
+pub use resources::{
+    BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources,
+    ThrottleDevice, WeightDevice,
+};
 pub use seccomp::{Seccomp, SyscallArg, SyscallRule};
 
 use serde::{Deserialize, Serialize};

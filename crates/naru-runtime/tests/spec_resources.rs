@@ -1,0 +1,146 @@
+//! config-linux.md, "Control groups": each limit is written and read back from the kernel, where it has the file.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Group, skip};
+use naru_runtime::oci;
+use std::path::PathBuf;
+
+fn place(group: &Group, controller: &str) -> Option<PathBuf> {
+    let found = group.0.layout().v1_with(controller).map(|hierarchy| group.0.directory_in(hierarchy));
+    if found.is_none() {
+        println!("SKIP: needs the v1 {controller} controller");
+    }
+    found
+}
+
+fn resources(json: &str) -> oci::Resources {
+    serde_json::from_str(json).unwrap()
+}
+
+/// Applies the JSON and compares files that the kernel has.
+fn check(controller: &str, json: &str, expected: &[(&str, &str)]) {
+    let group = Group::new();
+    let Some(directory) = place(&group, controller) else { return };
+    if let Some((file, _)) = expected.iter().find(|(file, _)| !directory.join(file).exists()) {
+        // Asked for and not there: an error that names the file.
+        let error = group.0.apply(&resources(json)).unwrap_err().to_string();
+        assert!(error.contains(file), "{error}");
+        println!("SKIP: this kernel has no {file}");
+        return;
+    }
+    group.0.apply(&resources(json)).unwrap();
+    for (file, value) in expected {
+        assert_eq!(std::fs::read_to_string(directory.join(file)).unwrap().trim(), *value, "{file}");
+    }
+}
+
+#[test]
+fn memory() {
+    if skip() {
+        return;
+    }
+    check(
+        "memory",
+        r#"{"memory": {"limit": 67108864, "reservation": 33554432, "swappiness": 7, "useHierarchy": true}}"#,
+        &[
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.soft_limit_in_bytes", "33554432"),
+            ("memory.swappiness", "7"),
+        ],
+    );
+    check(
+        "memory",
+        r#"{"memory": {"limit": 67108864, "swap": 134217728}}"#,
+        &[("memory.limit_in_bytes", "67108864"), ("memory.memsw.limit_in_bytes", "134217728")],
+    );
+}
+
+#[test]
+fn cpu() {
+    if skip() {
+        return;
+    }
+    check(
+        "cpu",
+        r#"{"cpu": {"shares": 512, "quota": 50000, "period": 200000, "burst": 10000}}"#,
+        &[
+            ("cpu.shares", "512"),
+            ("cpu.cfs_quota_us", "50000"),
+            ("cpu.cfs_period_us", "200000"),
+            ("cpu.cfs_burst_us", "10000"),
+        ],
+    );
+    check("cpu", r#"{"cpu": {"idle": 1}}"#, &[("cpu.idle", "1")]);
+    check("cpuset", r#"{"cpu": {"cpus": "0", "mems": "0"}}"#, &[("cpuset.cpus", "0"), ("cpuset.mems", "0")]);
+}
+
+#[test]
+fn pids() {
+    if skip() {
+        return;
+    }
+    check("pids", r#"{"pids": {"limit": 7}}"#, &[("pids.max", "7")]);
+    check("pids", r#"{"pids": {"limit": -1}}"#, &[("pids.max", "max")]);
+}
+
+#[test]
+fn devices_are_changed_without_a_gap() {
+    if skip() {
+        return;
+    }
+    let group = Group::new();
+    let Some(directory) = place(&group, "devices") else { return };
+    let list = |extra: &str| {
+        let json = format!(
+            r#"{{"devices": [{{"allow": false, "access": "rwm"}}, {{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}}{extra}]}}"#
+        );
+        group.0.apply(&resources(&json)).unwrap();
+        std::fs::read_to_string(directory.join("devices.list")).unwrap()
+    };
+    assert_eq!(list(r#", {"allow": true, "type": "b", "access": "m"}"#), "c 1:3 rw\nb *:* m\n");
+    assert_eq!(list(""), "c 1:3 rw\n");
+    // With a sub-group the kernel takes no `a` any more.
+    let below = directory.join("below");
+    std::fs::create_dir(&below).unwrap();
+    assert_eq!(list(r#", {"allow": true, "type": "c", "major": 5, "access": "r"}"#), "c 1:3 rw\nc 5:* r\n");
+}
+
+#[test]
+fn what_cannot_be_is_named() {
+    if skip() {
+        return;
+    }
+    let group = Group::new();
+    for (json, word) in [
+        (r#"{"hugepageLimits": [{"pageSize": "3MB", "limit": 4096}]}"#, "hug"),
+        (r#"{"hugepageLimits": [{"pageSize": "../x", "limit": 4096}]}"#, "huge page size"),
+        (r#"{"unified": {"../x": "1"}}"#, "no slashes"),
+        (r#"{"unified": {"memory": "1"}}"#, "CONTROLLER.PARAMETER"),
+        (r#"{"devices": [{"allow": true, "type": "x", "access": "r"}]}"#, "device rule"),
+        (r#"{"memory": {"swappiness": 101}}"#, "swappiness"),
+    ] {
+        let error = group.0.apply(&resources(json)).unwrap_err().to_string();
+        assert!(error.contains(word), "{json}: {error}");
+    }
+}
+
+#[test]
+fn huge_pages() {
+    if skip() {
+        return;
+    }
+    let group = Group::new();
+    let json = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#;
+    if let Err(error) = group.0.apply(&resources(json)) {
+        println!("SKIP: {error}");
+        return;
+    }
+    if let Some(directory) = group.0.v2_directory().filter(|dir| dir.join("hugetlb.2MB.max").exists()) {
+        for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"] {
+            assert_eq!(std::fs::read_to_string(directory.join(file)).unwrap().trim(), "4194304", "{file}");
+        }
+    }
+}
