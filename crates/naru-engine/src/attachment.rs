@@ -8,7 +8,7 @@ use naru_net::{AttachRequest, files};
 use naru_types::spec::{ContainerSpec, EndpointSpec, NetworkMode, PortBinding};
 use naru_types::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +26,11 @@ pub struct NetworkSetup {
 
 impl Engine {
     /// Attaches and publishes, and writes hostname, hosts and resolv.conf. What fails is undone by `detach_networks`.
-    pub(crate) fn attach_networks(&self, container: &Arc<Container>) -> Result<NetworkSetup> {
+    pub(crate) fn attach_networks(
+        &self,
+        container: &Arc<Container>,
+        userns: Option<BorrowedFd<'_>>,
+    ) -> Result<NetworkSetup> {
         let spec = container.cell().spec.clone();
         if let NetworkMode::Container(other) = &spec.network.mode {
             return self.join_network(other);
@@ -38,12 +42,15 @@ impl Engine {
         if !requests.is_empty() {
             let aliases: Vec<_> = requests.iter().map(|(_, _, aliases)| aliases.clone()).collect();
             let names: Vec<_> = requests.iter().map(|(name, _, _)| name.clone()).collect();
-            let made = self.nets.attach(&AttachRequest {
-                container: container.id.clone(),
-                endpoints: requests.into_iter().map(|(_, request, _)| request).collect(),
-                published: published(&spec),
-                dns: spec.network.dns.clone(),
-            })?;
+            let made = self.nets.attach_in(
+                &AttachRequest {
+                    container: container.id.clone(),
+                    endpoints: requests.into_iter().map(|(_, request, _)| request).collect(),
+                    published: published(&spec),
+                    dns: spec.network.dns.clone(),
+                },
+                userns,
+            )?;
             own = made.endpoints.iter().map(|endpoint| endpoint.ipv4).collect();
             gateway = made.endpoints.iter().find_map(|endpoint| endpoint.gateway);
             embedded = made.embedded_dns;
@@ -60,7 +67,7 @@ impl Engine {
             cell.facts.net_ports = made.ports;
         }
         if spec.network.mode == NetworkMode::None {
-            netns = Some(self.nets.lonely_netns()?);
+            netns = Some(self.nets.lonely_netns(userns)?);
         }
         let texts = Texts { own, gateway: gateway.or_else(|| self.bridge_gateway()), embedded };
         Self::write_files(container, &spec, &texts)?;

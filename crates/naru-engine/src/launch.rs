@@ -6,13 +6,13 @@ use crate::container::Container;
 use crate::engine::Engine;
 use crate::keeper_link::{client_error, log_of, stdio_of};
 use crate::machine::{Event, LaunchFailure};
-use naru_runtime::keeper::client::{StartError, Started};
+use naru_runtime::keeper::client::{StartError, StartNamespaces, Started};
 use naru_runtime::keeper::protocol::StartRequest;
 use naru_runtime::oci;
 use naru_runtime::rootfs::Rootfs;
-use naru_types::spec::MountSource;
+use naru_types::spec::{MountSource, UserNamespace};
 use naru_types::{Error, Result};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
@@ -53,8 +53,10 @@ fn try_launch(
     }
     make_bind_sources(container)?;
     engine.fill_volumes(container)?;
+    let userns = container.cell().spec.security.userns.first().map(open_user_namespace).transpose()?;
+    let userns = userns.as_ref().map(AsFd::as_fd);
     let network = engine
-        .attach_networks(container)
+        .attach_networks(container, userns)
         .map_err(|error| error.context("failed to set up container networking"))?;
     network_events(engine, container);
     let config = engine.lower_config(container, &network)?;
@@ -75,7 +77,8 @@ fn try_launch(
         init: spec.init,
     };
     let NetworkSetup { netns, .. } = network;
-    keeper.start(request, netns.as_ref().map(AsFd::as_fd)).map_err(|error| match error {
+    let namespaces = StartNamespaces { network: netns.as_ref().map(AsFd::as_fd), user: userns };
+    keeper.start(request, namespaces).map_err(|error| match error {
         StartError::Failed(failed) => LaunchFailure {
             code: i64::from(failed.docker_exit_code),
             error: format!("failed to create task for container: {}", failed.message),
@@ -83,6 +86,13 @@ fn try_launch(
         },
         StartError::Client(error) => client_error(error).into(),
     })
+}
+
+/// Made before the network, which belongs to it.
+fn open_user_namespace(first: u32) -> Result<OwnedFd> {
+    let map = [oci::IdMapping { container_id: 0, host_id: first, size: UserNamespace::SIZE }];
+    naru_runtime::userns::descriptor(&map, &map)
+        .map_err(|error| Error::internal("cannot make a user namespace").with_source(error))
 }
 
 impl From<Error> for LaunchFailure {

@@ -10,7 +10,7 @@ use crate::keeper_link::client_error;
 use crate::machine::ExitStatus;
 use naru_net::{AttachRequest as NetAttach, EndpointRequest, files};
 use naru_runtime::cgroup::Layout;
-use naru_runtime::keeper::client::{KeeperClient, StartError};
+use naru_runtime::keeper::client::{KeeperClient, StartError, StartNamespaces};
 use naru_runtime::keeper::protocol::{AttachRequest, StartRequest, StdioSpec, Target};
 use naru_runtime::lower::{LowerInput, ResolvedBind, lower};
 use naru_runtime::rootfs::Rootfs;
@@ -104,11 +104,11 @@ impl Engine {
             log: None,
             init: false,
         };
-        let started =
-            keeper.start(request, netns.as_ref().map(AsFd::as_fd)).map_err(|error| match error {
-                StartError::Failed(failed) => Error::invalid(failed.message),
-                StartError::Client(error) => client_error(error),
-            })?;
+        let namespaces = StartNamespaces { network: netns.as_ref().map(AsFd::as_fd), user: None };
+        let started = keeper.start(request, namespaces).map_err(|error| match error {
+            StartError::Failed(failed) => Error::invalid(failed.message),
+            StartError::Client(error) => client_error(error),
+        })?;
         let pumped = pump(&keeper, &step.id, stream, cancel, output);
         let exit = exit.recv_timeout(EXIT_WAIT);
         drop(started);

@@ -5,7 +5,7 @@ use crate::error::{Context as _, NetError};
 use crate::model::{Endpoint, Network};
 use naru_kernel::netlink::route::{Address, LOOPBACK_INDEX, LinkEvents, RouteSocket, Veth};
 use naru_kernel::ns;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long a bridge port may take to forward before the attachment counts as failed.
@@ -159,8 +159,16 @@ pub(crate) fn wait_forwarding(endpoint: &Endpoint) -> Result<(), NetError> {
 }
 
 /// A namespace with `lo` up and Docker's sysctls.
-pub(crate) fn new_netns() -> Result<std::os::fd::OwnedFd, NetError> {
-    let netns = ns::new_netns().step("make a", "network namespace")?;
+pub(crate) fn new_netns() -> Result<OwnedFd, NetError> {
+    furnish(ns::new_netns().step("make a", "network namespace")?)
+}
+
+/// The same, belonging to a user namespace: who is root there may administer it.
+pub(crate) fn new_netns_in(userns: BorrowedFd<'_>) -> Result<OwnedFd, NetError> {
+    furnish(ns::new_netns_in(userns).step("make a", "network namespace in a user namespace")?)
+}
+
+fn furnish(netns: OwnedFd) -> Result<OwnedFd, NetError> {
     ns::run_in(&netns, ns::NEWNET, || -> Result<(), NetError> {
         let mut route = RouteSocket::open().step("open rtnetlink in the", "new namespace")?;
         route.set_up(LOOPBACK_INDEX).step("set up", "lo")?;

@@ -97,8 +97,9 @@ impl Networks {
     }
 
     /// A network namespace with nothing but `lo`, of its own for each caller: what `--network none` gives.
-    pub fn lonely_netns(&self) -> Result<OwnedFd> {
-        Ok(self.pool.take()?)
+    /// It belongs to the user namespace `userns`, if there is one.
+    pub fn lonely_netns(&self, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+        Ok(userns.map_or_else(|| self.pool.take(), devices::new_netns_in)?)
     }
 
     pub fn list(&self) -> Vec<Network> {
@@ -108,13 +109,18 @@ impl Networks {
     /// Makes a network namespace with everything the request says, or nothing at all. An attachment that the container
     /// still has is taken down first.
     pub fn attach(&self, request: &AttachRequest) -> Result<Attachment> {
+        self.attach_in(request, None)
+    }
+
+    /// As [`Self::attach`], with a namespace that belongs to the user namespace `userns`.
+    pub fn attach_in(&self, request: &AttachRequest, userns: Option<BorrowedFd<'_>>) -> Result<Attachment> {
         self.detach(&request.container)?;
         {
             let mut state = self.lock();
             let planned = state.plan(request)?;
             state.containers.insert(request.container.clone(), planned);
         }
-        self.build(&request.container).map_err(|error| match self.detach(&request.container) {
+        self.build(&request.container, userns).map_err(|error| match self.detach(&request.container) {
             Ok(()) => error,
             Err(undo) => {
                 Error::internal(format!("{}; undoing it failed too: {}", error.chain(), undo.chain()))
@@ -202,7 +208,7 @@ impl Networks {
         Ok(network)
     }
 
-    fn build(&self, container: &ContainerId) -> Result<Attachment> {
+    fn build(&self, container: &ContainerId, userns: Option<BorrowedFd<'_>>) -> Result<Attachment> {
         let (endpoints, networks, primary) = {
             let mut state = self.lock();
             let attached = state.containers.get(container).ok_or_else(|| gone(container))?;
@@ -213,7 +219,7 @@ impl Networks {
                 .collect::<Result<Vec<_>>>()?;
             (endpoints, networks, primary)
         };
-        let netns = self.pool.take()?;
+        let netns = self.lonely_netns(userns)?;
         let hairpin = devices::bridge_netfilter();
         for (endpoint, network) in endpoints.iter().zip(&networks) {
             let route_default =

@@ -71,6 +71,13 @@ pub struct KeeperClient {
     keeper_build: Mutex<String>,
 }
 
+/// Namespaces that were made for a container before its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartNamespaces<'a> {
+    pub network: Option<BorrowedFd<'a>>,
+    pub user: Option<BorrowedFd<'a>>,
+}
+
 impl KeeperClient {
     /// Connects to a running keeper ([`super::launch`] makes sure of one).
     pub fn connect(
@@ -107,9 +114,14 @@ impl KeeperClient {
     }
 
     /// Starts a container whose `config.json` is in `request.bundle`.
-    pub fn start(&self, request: StartRequest, netns: Option<BorrowedFd<'_>>) -> Result<Started, StartError> {
+    pub fn start(
+        &self,
+        request: StartRequest,
+        namespaces: StartNamespaces<'_>,
+    ) -> Result<Started, StartError> {
         let target = Target::container(request.id.clone());
-        let fds: Vec<_> = netns.into_iter().map(|fd| (FdRole::Netns, fd)).collect();
+        let given = [(FdRole::Netns, namespaces.network), (FdRole::Userns, namespaces.user)];
+        let fds: Vec<_> = given.into_iter().filter_map(|(role, fd)| Some((role, fd?))).collect();
         self.started(target, &Request::Start(request), &fds)
     }
 

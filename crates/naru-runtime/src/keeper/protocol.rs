@@ -38,6 +38,8 @@ pub struct Envelope<T> {
 pub enum FdRole {
     /// Network namespace to join.
     Netns,
+    /// User namespace to join.
+    Userns,
     /// The keeper's end of an attach socket.
     Attach,
     /// Write end of the process's stdin pipe.
@@ -84,7 +86,7 @@ pub enum Request {
     /// Carries one `Program`, which takes the keeper's place in the same process. Answered by it with [`Reply::Hello`], or
     /// refused by the old one, which goes on.
     Upgrade,
-    /// May carry a `Netns`; without one the spec's network namespace entry decides (none: the host's). Answered by [`Reply::Started`] or [`Reply::StartFailed`].
+    /// May carry a `Userns` and a `Netns`; without one the spec's network namespace entry decides (none: the host's). Answered by [`Reply::Started`] or [`Reply::StartFailed`].
     Start(StartRequest),
     /// Answered like `Start`.
     Exec(ExecRequest),

@@ -38,8 +38,10 @@ impl Keeper {
         let reply = match envelope.body {
             Request::Start(start) => {
                 let target = Target::container(start.id.clone());
-                let netns = fds.take(FdRole::Netns);
-                return self.begin(peer, seq, &target, journal, |keeper| keeper.start(start, netns));
+                let (netns, userns) = (fds.take(FdRole::Netns), fds.take(FdRole::Userns));
+                return self.begin(peer, seq, &target, journal, |keeper| {
+                    keeper.start(start, netns, userns.as_ref())
+                });
             }
             Request::Exec(exec) => {
                 let target = Target::exec(exec.id.clone(), exec.exec_id.clone());

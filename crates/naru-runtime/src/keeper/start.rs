@@ -16,7 +16,7 @@ use naru_kernel::{Errno, clock, pidfd};
 use naru_types::signal::Signal;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Docker's number for a start that failed before the program was looked for.
@@ -38,8 +38,10 @@ impl Keeper {
         &mut self,
         request: StartRequest,
         netns: Option<OwnedFd>,
+        userns: Option<&OwnedFd>,
     ) -> Result<Vec<String>, StartFailed> {
         let mut spec: oci::Spec = read_json(&request.bundle.join("config.json"))?;
+        join_user_namespace(&mut spec, userns);
         self.inherited.apply(&mut spec.process);
         let netns = choose_netns(&spec, netns)?;
         let log = open_log(request.log)?;
@@ -151,6 +153,17 @@ impl Keeper {
 }
 
 /// A descriptor wins over the spec's entry; without an entry the container shares the host's network.
+/// The one that was made for the container, instead of a new one with the same maps: its network belongs to it.
+fn join_user_namespace(spec: &mut oci::Spec, userns: Option<&OwnedFd>) {
+    let Some(userns) = userns else { return };
+    let path = format!("/proc/self/fd/{}", userns.as_raw_fd());
+    for namespace in &mut spec.linux.namespaces {
+        if namespace.kind == oci::NamespaceKind::User {
+            namespace.path = Some(path.clone());
+        }
+    }
+}
+
 fn choose_netns(spec: &oci::Spec, given: Option<OwnedFd>) -> Result<NetNs, StartFailed> {
     match (given, spec.namespace(oci::NamespaceKind::Network)) {
         (Some(fd), _) => Ok(NetNs::Fd(fd)),

@@ -2,7 +2,7 @@
 
 use crate::common::Root;
 use crate::fixture::*;
-use naru_runtime::keeper::client::Started;
+use naru_runtime::keeper::client::{StartNamespaces, Started};
 use naru_runtime::keeper::protocol::{AdoptRequest, ExitStatus, StdioSpec, Target};
 use naru_types::ExecId;
 use naru_types::logrec::Stream;
@@ -186,7 +186,7 @@ pub fn be_the_daemon(args: &[String]) {
         upper: root.join("upper"),
         work: root.join("work"),
     };
-    let started = client.start(request, None).unwrap();
+    let started = client.start(request, StartNamespaces::default()).unwrap();
     println!("{}", started.pid);
     loop {
         std::thread::park();

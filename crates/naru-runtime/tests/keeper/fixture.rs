@@ -2,7 +2,7 @@
 
 use crate::common::{Root, spec};
 use naru_runtime::keeper::Role;
-use naru_runtime::keeper::client::{KeeperClient, Notice, StartError, Started};
+use naru_runtime::keeper::client::{KeeperClient, Notice, StartError, StartNamespaces, Started};
 use naru_runtime::keeper::held::HeldFds;
 use naru_runtime::keeper::protocol::*;
 use naru_runtime::keeper::server::{Ended, run};
@@ -90,7 +90,7 @@ impl Fixture {
         let root = Root::new();
         let request = prepare(self.dir.path(), id, &root, &spec, how);
         self.roots.push(root);
-        self.client.start(request, None)
+        self.client.start(request, StartNamespaces::default())
     }
 
     pub fn attach(&self, target: Target, stdin: bool) -> UnixStream {

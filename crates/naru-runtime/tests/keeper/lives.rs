@@ -1,7 +1,7 @@
 //! Starts, ends, execs, limits, and what a hostile client may send.
 
 use crate::fixture::*;
-use naru_runtime::keeper::client::{ClientError, Exec, StartError};
+use naru_runtime::keeper::client::{ClientError, Exec, StartError, StartNamespaces};
 use naru_runtime::keeper::protocol::*;
 use naru_runtime::keeper::socket_path;
 use naru_runtime::oci::{self, NamespaceKind};
@@ -206,7 +206,7 @@ pub fn a_second_keeper_gives_way() {
     let mut request =
         prepare(fixture.dir.path(), &id, &root, &container_spec(&id, &["true"]), How::default());
     request.log = Some(LogFile { path: "/proc/nowhere/log".into(), file_bytes_max: 0, files_max: 1 });
-    let error = fixture.client.start(request, None).unwrap_err();
+    let error = fixture.client.start(request, StartNamespaces::default()).unwrap_err();
     assert!(error.to_string().contains("/proc/nowhere/log"), "{error}");
     assert!(matches!(fixture.client.hold(&target), Err(ClientError::Refused { .. })));
 }
