@@ -27,6 +27,12 @@ pub(crate) fn container(spec: &oci::Spec, error: StartError) -> Result<(), Spawn
     if !spec.linux.net_devices.is_empty() && spec.namespace(NamespaceKind::Network).is_none() {
         return fail("unable to move network devices without a NET namespace".into());
     }
+    if !spec.linux.net_devices.is_empty() {
+        return fail(
+            "linux.netDevices are not supported: move the devices into a network namespace and give its path"
+                .into(),
+        );
+    }
     process(&spec.process, error)
 }
 
