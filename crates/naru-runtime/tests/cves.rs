@@ -181,6 +181,84 @@ fn a_sysctl_is_never_written_to_something_else() {
     assert_eq!(std::fs::read_to_string(bait).unwrap(), "untouched");
 }
 
+/// youki 0.7 runs an exec without a filter: here a further process has all that binds the first one. Guard:
+/// `Rights::of_exec`.
+#[test]
+fn an_exec_has_the_rights_of_the_first_process() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let read = "grep -E 'Cap|NoNewPrivs|Seccomp' /proc/self/status";
+    let mut config = spec(&["sh", "-c", &format!("{read}; echo up; sleep 60")]);
+    config.process.no_new_privileges = true;
+    let mut running = start(&root, &config, Some(&group)).unwrap();
+    let first = running.wait_for("up\n");
+    assert!(first.contains("NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t"), "{first}");
+    let again = exec(&config, &process(&["sh", "-c", read]), &running, Some(&group), false).unwrap();
+    assert_eq!(again.finish().1 + "up\n", first);
+    let privileged = exec(&config, &process(&["sh", "-c", read]), &running, Some(&group), true).unwrap();
+    assert!(privileged.finish().1.contains("NoNewPrivs:\t1\nSeccomp:\t2\n"));
+}
+
+/// The same guards for a container with a user namespace, where root of the container is nobody outside: its own
+/// mappings are no reason to follow a link, keep a capability or start without a mask.
+#[test]
+fn a_user_namespace_takes_no_guard_away() {
+    if skip() {
+        return;
+    }
+    let group = Group::new();
+    let users = |args: &[&str]| {
+        let mut config = spec(args);
+        common::namespace(&mut config, oci::NamespaceKind::User, None);
+        let mapping = || vec![oci::IdMapping { container_id: 0, host_id: 300_000, size: 65_536 }];
+        (config.linux.uid_mappings, config.linux.gid_mappings) = (mapping(), mapping());
+        // Docker's sysctl names groups that a small namespace does not map.
+        config.linux.sysctl.retain(|name, _| !name.ends_with("ping_group_range"));
+        config
+    };
+    let given = || {
+        let root = Root::new();
+        common::give(root.dir.path(), 300_000);
+        root
+    };
+    let script = "id -u; grep -E 'CapInh|CapAmb|NoNewPrivs|Seccomp:' /proc/self/status; wc -c < /proc/keys
+        for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done
+        exec 2>/dev/null; mkdir /tmp/c; mount -t cgroup2 cgroup /tmp/c && echo mounted
+        busybox unshare -U true && echo unshared; echo x > /proc/sys/kernel/core_pattern && echo written; echo done";
+    let root = given();
+    let none = "CapInh:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n";
+    let said = start(&root, &users(&["sh", "-c", script]), Some(&group)).unwrap().finish().1;
+    assert_eq!(said, format!("0\n{none}0\n0\n1\n2\ndone\n"));
+    for name in ["proc", "sys"] {
+        let root = given();
+        symlink("tmp", root.lower().join(name)).unwrap();
+        assert!(start(&root, &users(&["true"]), Some(&group)).is_err(), "/{name}");
+    }
+    let volume = tempfile::tempdir().unwrap();
+    symlink("/bin/busybox", volume.path().join("null")).unwrap();
+    common::give(volume.path(), 300_000);
+    let mut config = users(&["true"]);
+    config.mounts.retain(|mount| !mount.destination.starts_with("/dev"));
+    config.mounts.push(bind(volume.path(), "/dev"));
+    let error = start(&root, &config, Some(&group)).map(|_| ()).unwrap_err();
+    assert_eq!(error.errno, Errno::NODEV.raw_os_error(), "{error}");
+    for fd in 0..20 {
+        let mut config = users(&["pwd"]);
+        config.process.cwd = format!("/proc/self/fd/{fd}");
+        assert!(start(&root, &config, Some(&group)).is_err(), "fd {fd}");
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let root = given();
+    let up = format!("../../../../../../../../..{}", outside.path().display());
+    symlink(up, root.lower().join("dev")).unwrap();
+    if let Ok(running) = start(&root, &users(&["true"]), Some(&group)) {
+        running.finish();
+    }
+    assert!(is_empty(outside.path()));
+}
+
 /// CVE-2026-30892: a user string that a lenient parser takes for 0. Guard: `user::id_number`.
 #[test]
 fn a_strange_user_is_nobody() {

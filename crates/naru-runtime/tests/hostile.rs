@@ -84,6 +84,33 @@ fn mount_destinations_resolve_inside() {
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
+/// CVE-2024-45310: a target of the image is a link to nothing, which making the target would make on the host. Guard:
+/// `path::create` takes no link.
+#[test]
+fn a_dangling_target_makes_nothing_outside() {
+    if skip() {
+        return;
+    }
+    let source = tempfile::tempdir().unwrap();
+    let file = source.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let made = outside.path().join("made");
+    for (from, link) in [(source.path(), "dir"), (&*file, "file")] {
+        let (root, group) = (Root::new(), Group::new());
+        symlink(&made, root.lower().join(link)).unwrap();
+        let mut spec = spec(&["true"]);
+        spec.mounts.push(Mount {
+            destination: format!("/{link}"),
+            kind: "bind".into(),
+            source: from.display().to_string(),
+            options: vec!["rbind".into()],
+        });
+        assert!(start(&root, &spec, Some(&group)).is_err(), "{link}");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "{link}");
+    }
+}
+
 /// A read-only bind stays read-only, below as well, and a file can be a target.
 #[test]
 fn read_only_binds() {

@@ -7,31 +7,33 @@
 mod common;
 
 use common::{Group, Root, skip, spec, start};
-use naru_kernel::path::{Missing, make_in_root};
+use naru_kernel::path::{Missing, is_char_device, make_in_root, open_in_root};
 use naru_runtime::oci::Mount;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 /// Look-ups against one swapper; a runtime that resolves paths as strings fails within the first hundred.
 const LOOKUPS: u32 = 20_000;
 /// Swaps that must have happened meanwhile, for the test to have tested something.
 const SWAPS_MIN: u32 = 10_000;
-/// How long containers are started against the swapper.
-const STARTS_FOR: Duration = Duration::from_secs(5);
+/// Containers started against the swapper.
+const STARTS: u32 = 200;
 
 /// Runs `work` while `volume/a`, a directory, and `volume/b`, a link to `outside`, change places without pause.
 fn while_swapping(volume: &Path, outside: &Path, work: impl FnOnce(&AtomicU32)) {
     std::fs::create_dir(volume.join("a")).unwrap();
     symlink(outside, volume.join("b")).unwrap();
+    while_exchanging(&volume.join("a"), &volume.join("b"), work);
+}
+
+fn while_exchanging(a: &Path, b: &Path, work: impl FnOnce(&AtomicU32)) {
     let (stop, swaps) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let (a, b) = (volume.join("a"), volume.join("b"));
                 renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).unwrap();
                 swaps.fetch_add(1, Ordering::Relaxed);
             }
@@ -43,6 +45,25 @@ fn while_swapping(volume: &Path, outside: &Path, work: impl FnOnce(&AtomicU32)) 
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// The host afterwards: no mount that has to do with one of these places, and the programs are what they were.
+struct Host(Vec<u8>, Vec<u8>);
+
+impl Host {
+    fn look() -> Self {
+        let read = |path: &Path| std::fs::read(path).unwrap();
+        Self(read(&std::env::current_exe().unwrap()), read(Path::new("/bin/busybox")))
+    }
+
+    fn is_unchanged(&self, places: &[&Path]) {
+        let now = Self::look();
+        assert!(now.0 == self.0 && now.1 == self.1, "a program of the host was changed");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        for place in places {
+            assert!(!mounts.contains(&*place.to_string_lossy()), "{} is in\n{mounts}", place.display());
+        }
+    }
 }
 
 #[test]
@@ -92,10 +113,10 @@ fn containers_that_share_a_volume() {
     let mut config = spec(&["true"]);
     config.mounts.push(bind(volume.path(), "/vol"));
     config.mounts.push(bind(source.path(), "/vol/a/deep"));
-    while_swapping(volume.path(), outside.path(), |_| {
-        let end = Instant::now() + STARTS_FOR;
+    let host = Host::look();
+    while_swapping(volume.path(), outside.path(), |swaps| {
         let mut started = 0;
-        while Instant::now() < end {
+        for _ in 0..STARTS {
             if let Ok(running) = start(&root, &config, Some(&group)) {
                 running.finish();
                 started += 1;
@@ -103,8 +124,82 @@ fn containers_that_share_a_volume() {
             assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         }
         assert!(started > 0, "no container started");
-        println!("{started} containers started");
+        println!("{started} of {STARTS} containers started, {} swaps", swaps.load(Ordering::Relaxed));
     });
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(&*outside.path().to_string_lossy()));
+    host.is_unchanged(&[outside.path(), volume.path(), source.path(), root.dir.path()]);
+}
+
+/// CVE-2025-31133, CVE-2025-52565, CVE-2025-52881: /dev is a volume in which somebody exchanges the null device, from
+/// which files are masked, for a link to something else. A container starts with its masks empty, or not at all. Guard:
+/// `open_null` looks at the descriptor that it then mounts.
+#[test]
+fn a_null_device_that_changes() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let volume = tempfile::tempdir().unwrap();
+    let (null, other) = (volume.path().join("null"), volume.path().join("other"));
+    let device = rustix::fs::makedev(1, 3);
+    rustix::fs::mknodat(
+        CWD,
+        &null,
+        rustix::fs::FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        device,
+    )
+    .unwrap();
+    symlink("/bin/busybox", &other).unwrap();
+    let mut config = spec(&["sh", "-c", "wc -c < /proc/keys; wc -c < /proc/timer_list"]);
+    config.mounts.retain(|mount| !mount.destination.starts_with("/dev"));
+    config.mounts.push(Mount {
+        destination: "/dev".into(),
+        kind: "bind".into(),
+        source: volume.path().display().to_string(),
+        options: vec!["rbind".into(), "rprivate".into()],
+    });
+    let host = Host::look();
+    while_exchanging(&null, &other, |swaps| {
+        let mut started = 0;
+        for _ in 0..STARTS {
+            if let Ok(running) = start(&root, &config, Some(&group)) {
+                assert_eq!(running.finish().1, "0\n0\n");
+                started += 1;
+            }
+        }
+        assert!((1..STARTS).contains(&started), "{started} of {STARTS} containers started");
+        println!("{started} of {STARTS} containers started, {} swaps", swaps.load(Ordering::Relaxed));
+    });
+    host.is_unchanged(&[volume.path(), root.dir.path()]);
+}
+
+/// The same look-up by itself, often: a descriptor that passed is the device, whatever its name means by now.
+#[test]
+fn a_device_that_passed_stays_the_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let (null, other) = (dir.path().join("null"), dir.path().join("other"));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    symlink("file", &other).unwrap();
+    let device = rustix::fs::makedev(1, 3);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    if let Err(errno) = rustix::fs::mknodat(CWD, &null, kind, Mode::from_raw_mode(0o666), device) {
+        println!("SKIP: no device nodes here: {errno}");
+        return;
+    }
+    let root = rustix::fs::open(dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    while_exchanging(&null, &other, |swaps| {
+        let (mut looked, mut passed) = (0, 0);
+        while looked < LOOKUPS || swaps.load(Ordering::Relaxed) < SWAPS_MIN {
+            let fd = open_in_root(&root, c"null", OFlags::NOFOLLOW).unwrap();
+            if is_char_device(&fd, 1, 3).unwrap() {
+                let place = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+                assert!(!place.ends_with("file"), "{}", place.display());
+                assert!(is_char_device(&fd, 1, 3).unwrap());
+                passed += 1;
+            }
+            looked += 1;
+        }
+        assert!(passed > 0 && passed < looked, "{passed} of {looked}");
+        println!("{passed} of {looked} look-ups passed, {} swaps", swaps.load(Ordering::Relaxed));
+    });
 }

@@ -73,8 +73,7 @@ fn each_action_acts() {
 
 #[test]
 fn arguments_are_compared() {
-    let refused =
-        rule(&["kill"], "ERRNO", vec![arg(0, "GT", i32::MAX as u64 - 2, 0), arg(1, "LT", 1, 0)]);
+    let refused = rule(&["kill"], "ERRNO", vec![arg(0, "GT", i32::MAX as u64 - 2, 0), arg(1, "LT", 1, 0)]);
     let spec = profile("ALLOW", &[], vec![refused]);
     for (pid, end) in [(1, SUCCESS), (i32::MAX - 2, Errno::SRCH.raw_os_error()), (i32::MAX - 1, EPERM)] {
         let pid = Pid::from_raw(pid).unwrap();
