@@ -49,7 +49,7 @@ pub(crate) fn create(
     });
     match made {
         Ok((cgroup, warnings)) => {
-            warnings.iter().for_each(|warning| log.warn(warning));
+            log.warn_all(&warnings);
             Ok(Some(cgroup))
         }
         Err(error) if globals.rootless && is_refusal(&error) => {

@@ -30,7 +30,7 @@ impl Container {
         let directory = store::directory(&globals.root, id)?;
         // Asked before: a lock file must not appear where there is no container.
         State::read(&directory)?;
-        let locked = store::lock(directory.clone())?;
+        let locked = store::lock(&directory)?;
         let state = State::read(&directory)?;
         Ok((Self { directory, state }, locked))
     }

@@ -36,7 +36,9 @@ pub(crate) fn with_spec(
     if let Some(spec) = spec.filter(|spec| !spec.hooks.poststop.is_empty()) {
         let input = HookInput { hooks: &spec.hooks, state: told(state) };
         // "If any poststop hook fails, the runtime must log a warning" (runtime.md, "Lifecycle", 13).
-        hooks::poststop(&input).iter().for_each(|failure| log.warn(&failure.to_string()));
+        for failure in hooks::poststop(&input) {
+            log.warn(&failure.to_string());
+        }
     }
     first.map_or(Ok(()), Err)
 }

@@ -15,7 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 
-const BUFFER_BYTES: usize = 32 << 10;
+const BUFFER_BYTES: usize = 8 << 10;
 /// struct signalfd_siginfo.
 const SIGINFO_BYTES: usize = 128;
 /// A shell's code for a program that a signal ended.
@@ -57,7 +57,7 @@ pub(crate) struct Process<'a> {
 
 /// Waits for the end; the exit code as a shell counts it. `terminal`: its terminal, and ours.
 pub(crate) fn wait(
-    process: Process<'_>,
+    process: &Process<'_>,
     terminal: Option<(OwnedFd, Raw)>,
     signals: &Signals,
 ) -> Result<u8, OciError> {
@@ -80,7 +80,7 @@ pub(crate) fn wait(
         let ended = !polled[0].revents().is_empty();
         drop(polled);
         while let Some(signal) = signals.next() {
-            handle(signal, &process, relay.as_ref());
+            handle(signal, process, relay.as_ref());
         }
         if let Some(relay) = &mut relay {
             relay.move_bytes();

@@ -1,8 +1,8 @@
 //! `create` and `run`: from a bundle to a process.
 //!
-//! 1. Everything that can be refused is, before anything is made. 2. The state directory is made and locked, and says
-//! where the control group will be, so that whoever finds it after our sudden end can clean up. 3. Control group,
-//! process, state with the pid. A failure takes everything back.
+//! Everything that can be refused is, before anything is made. Then the state directory is made and locked, and says
+//! where the control group will be, so that whoever finds it after our sudden end can clean up; then come the control
+//! group, the process, and the state with its pid. A failure takes everything back.
 
 use crate::cgroups;
 use crate::console::{self, Raw};
@@ -105,11 +105,11 @@ fn make(
     }
     let raw = (signals.is_some() && wanted.spec.process.terminal).then(Raw::enter).transpose()?;
     let spawned = wanted.spawn(locked, cgroup.as_ref(), state, inherited, raw.as_ref())?;
-    spawned.warnings.iter().for_each(|warning| log.warn(warning));
+    log.warn_all(&spawned.warnings);
     let done = wanted.announce(locked, state, &spawned).and_then(|()| match &signals {
         Some(signals) => {
             let terminal = spawned.pty_master.zip(raw);
-            foreground::wait(Process { pid: spawned.pid, pidfd: &spawned.pidfd }, terminal, signals)
+            foreground::wait(&Process { pid: spawned.pid, pidfd: &spawned.pidfd }, terminal, signals)
         }
         None => Ok(0),
     });

@@ -49,6 +49,12 @@ impl Log {
         self.write("warning", message);
     }
 
+    pub fn warn_all(&mut self, messages: &[String]) {
+        for message in messages {
+            self.warn(message);
+        }
+    }
+
     pub fn debug(&mut self, message: &str) {
         if self.debug {
             self.write("debug", message);

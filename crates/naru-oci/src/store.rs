@@ -52,8 +52,8 @@ pub(crate) fn reserve(root: &Path, id: &str, log: &mut Log) -> Result<Locked, Oc
 }
 
 /// Waits for the lock of an existing container.
-pub(crate) fn lock(directory: PathBuf) -> Result<Locked, OciError> {
-    try_lock(&directory, FlockOperation::LockExclusive)?.ok_or(OciError::NotExist)
+pub(crate) fn lock(directory: &Path) -> Result<Locked, OciError> {
+    try_lock(directory, FlockOperation::LockExclusive)?.ok_or(OciError::NotExist)
 }
 
 /// `None`: there is something already.

@@ -29,7 +29,7 @@ fn run(call: &mut Call<'_>) -> Result<u8, OciError> {
     let force = call.args.has("force");
     let directory = store::directory(&call.globals.root, call.id())?;
     let exists = rustix::fs::stat(&directory).is_ok();
-    let locked = match exists.then(|| store::lock(directory)) {
+    let locked = match exists.then(|| store::lock(&directory)) {
         None | Some(Err(OciError::NotExist)) => return if force { Ok(0) } else { Err(OciError::NotExist) },
         Some(locked) => locked?,
     };

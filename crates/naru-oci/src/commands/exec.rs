@@ -94,7 +94,7 @@ fn exec(call: &mut Call<'_>) -> Result<u8, OciError> {
         preserve_fds: inherited.fds,
         state: Some(&container.told()),
     })?;
-    spawned.warnings.iter().for_each(|warning| call.log.warn(warning));
+    call.log.warn_all(&spawned.warnings);
     let announce = || {
         groups.enter(spawned.pid)?;
         if let (Some(socket), Some(master)) = (&console, &spawned.pty_master) {
@@ -111,7 +111,7 @@ fn exec(call: &mut Call<'_>) -> Result<u8, OciError> {
     }
     let Spawned { pid, pidfd, pty_master, .. } = spawned;
     match &signals {
-        Some(signals) => foreground::wait(Process { pid, pidfd: &pidfd }, pty_master.zip(raw), signals),
+        Some(signals) => foreground::wait(&Process { pid, pidfd: &pidfd }, pty_master.zip(raw), signals),
         None => Ok(0),
     }
 }

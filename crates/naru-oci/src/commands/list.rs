@@ -26,19 +26,23 @@ pub(super) const LIST: Command = Command {
 };
 
 fn run(call: &mut Call<'_>) -> Result<u8, OciError> {
+    let json = match call.args.value("format") {
+        None | Some("table") => false,
+        Some("json") => true,
+        Some(_) => return Err(OciError::Refused("invalid format option".into())),
+    };
     let found = containers(call)?;
     if call.args.has("quiet") {
-        let ids: String = found.iter().map(|(container, _)| format!("{}\n", container.state.id)).collect();
-        return print(&ids);
+        let ids: Vec<&str> = found.iter().map(|(container, _)| container.state.id.as_str()).collect();
+        return if ids.is_empty() { Ok(0) } else { print(&format!("{}\n", ids.join("\n"))) };
     }
     let shown: Vec<Shown<'_>> =
         found.iter().map(|(container, owner)| Shown::new(container, owner.clone())).collect();
-    match call.args.value("format") {
-        None | Some("table") => print(&table(&shown)),
+    match json {
+        false => print(&table(&shown)),
         // Go's nil slice.
-        Some("json") if shown.is_empty() => print("null\n"),
-        Some("json") => print_json(&shown),
-        Some(_) => Err(OciError::Refused("invalid format option".into())),
+        true if shown.is_empty() => print("null\n"),
+        true => print_json(&shown),
     }
 }
 

@@ -53,6 +53,6 @@ fn run(call: &mut Call<'_>) -> Result<u8, OciError> {
     );
     // Opened or killed: nobody waits there any more.
     std::fs::remove_file(&path).map_err(|cause| OciError::file("remove", &path, cause))?;
-    opened?.iter().for_each(|warning| call.log.warn(warning));
+    call.log.warn_all(&opened?);
     Ok(0)
 }

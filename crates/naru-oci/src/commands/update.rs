@@ -91,7 +91,7 @@ fn run(call: &mut Call<'_>) -> Result<u8, OciError> {
     let mut spec = container.spec()?;
     let change = change(asked, &spec)?;
     let warnings = container.need_cgroup("update")?.apply(&change)?;
-    warnings.iter().for_each(|warning| call.log.warn(warning));
+    call.log.warn_all(&warnings);
     remember(&container, &mut spec, &change)?;
     Ok(0)
 }

@@ -18,6 +18,9 @@ pub fn help_and_version() {
     let link = lab.path("naru-oci");
     std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &link).unwrap();
     assert_eq!(naru_oci::PROGRAM, link.file_name().unwrap().to_str().unwrap());
+    let mut command = Command::new(&link);
+    command.arg("--version");
+    assert_eq!(Done::of(command).stdout, version);
 }
 
 pub fn mistakes_are_named() {

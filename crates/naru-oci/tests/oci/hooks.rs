@@ -51,7 +51,7 @@ pub fn a_failing_hook_fails_the_create() {
     let id = lab.id("a");
     for point in ["createRuntime", "prestart", "poststart"] {
         lab.config("sleep 1000", |config| {
-            config["hooks"] = json!({ point: hook(&lab, "bad", "echo no >&2; exit 3") })
+            config["hooks"] = json!({ point: hook(&lab, "bad", "echo no >&2; exit 3") });
         });
         assert_eq!(lab.quiet(&["run", "-d", &id]), 1, "{point}");
         let text = read(&lab.path("stderr"));

@@ -115,7 +115,7 @@ pub fn a_terminal_in_the_foreground() {
     let lab = Lab::new();
     let id = lab.id("a");
     lab.config("stty size; read line; echo got:$line; exit 6", |config| {
-        config["process"]["terminal"] = true.into()
+        config["process"]["terminal"] = true.into();
     });
     let refused = lab.run(&["run", &id]);
     assert!(refused.code == 1 && refused.stderr.contains("cannot allocate tty"), "{}", refused.stderr);

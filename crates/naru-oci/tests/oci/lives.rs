@@ -142,7 +142,7 @@ pub fn two_hundred_runs_leave_nothing() {
     let lab = Lab::new();
     lab.config("exit 9", |_| {});
     for round in 0..200 {
-        let id = format!("{}", lab.id("n"));
+        let id = lab.id("n");
         assert_eq!(lab.run(&["run", &id]).code, 9, "round {round}");
     }
     assert_eq!(std::fs::read_dir(lab.root()).unwrap().count(), 0);

@@ -14,6 +14,7 @@ mod lives;
 mod resources;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -55,6 +56,10 @@ const CASES: &[Case] = &[
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    // As the real program's main does.
+    if args.first().map(Path::new).and_then(Path::file_name).is_some_and(|name| name == naru_oci::PROGRAM) {
+        return naru_oci::run(&args);
+    }
     if args.get(1).is_some_and(|role| role == "oci") {
         return naru_oci::run(&args[1..]);
     }
