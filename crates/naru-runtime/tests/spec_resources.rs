@@ -144,3 +144,43 @@ fn huge_pages() {
         }
     }
 }
+
+/// The program is replaced, not joined by a second one: a wider list would otherwise never take effect.
+#[test]
+fn a_new_device_list_replaces_the_program() {
+    if skip() {
+        return;
+    }
+    let worker = std::thread::spawn(|| {
+        use naru_kernel::{devbpf, mount, ns};
+        ns::unshare(ns::NEWNS).unwrap();
+        mount::set_root_propagation(mount::Propagation::Private).unwrap();
+        let view = match mount::new_fs(c"cgroup2", Some(c"none"), std::iter::empty(), 0) {
+            Ok(view) => view,
+            Err(errno) => {
+                println!("SKIP: cannot mount cgroup2: {errno}");
+                return;
+            }
+        };
+        mount::attach_host(view, c"/sys/fs/cgroup").unwrap();
+        let group = Group::new();
+        for access in ["r", "rw", "rwm"] {
+            let json = format!(
+                r#"{{"devices": [{{"allow": false, "access": "rwm"}}, {{"allow": true, "type": "c", "access": "{access}"}}]}}"#
+            );
+            let warnings = group.0.apply(&resources(&json)).unwrap();
+            if !warnings.is_empty() {
+                println!("SKIP: {warnings:?}");
+                return;
+            }
+            let directory = std::fs::File::open(group.0.v2_directory().unwrap()).unwrap();
+            assert_eq!(devbpf::count(&directory).unwrap(), 1, "{access}");
+        }
+        let error = group.0.apply(&resources(r#"{"memory": {"limit": 1048576}}"#)).map(|_| ());
+        assert!(
+            group.0.layout().is_v2_only()
+                && (error.is_ok() || error.unwrap_err().to_string().contains("memory"))
+        );
+    });
+    worker.join().unwrap();
+}
