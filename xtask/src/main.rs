@@ -2,6 +2,7 @@
 //! test; both set a fresh machine up by themselves.
 
 mod demo;
+mod guards;
 mod guest;
 mod images;
 mod layers;
@@ -20,6 +21,7 @@ usage: cargo xtask COMMAND
   test     every test that CI runs: format, layers, unit and end-to-end tests
   guest    the runtime's tests in a virtual machine: Debian's kernel, only cgroup v2, systemd, AppArmor
            guest rootless: the tests of an unprivileged user; guest NAME…: test binaries by name
+  guards   takes one guard of the runtime out at a time and sees the test fail that is for it; guards NAME…: these
   tidy     only the fast checks: format, layers, file sizes
   images   only make the base images that demo and test use
   setup    only install the system packages that demo and test need";
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run_demo(),
         Some("test") => test::run(),
         Some("guest") => guest::run(std::env::args().skip(2)),
+        Some("guards") => guards::check(std::env::args().skip(2)),
         Some("tidy") => tidy::run(),
         Some("images") => setup::ensure().and_then(|()| images::ensure_all().map(drop)),
         Some("setup") => setup::ensure(),
