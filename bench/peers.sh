@@ -81,7 +81,8 @@ validation() {
         case $name in util) continue ;; esac
         GOFLAGS=-mod=mod go build -o "$dir/validation/$name.t" "./validation/$name" || echo "not built: $name"
     done
-    CGO_ENABLED=0 GOFLAGS=-mod=mod go build -o "$dir/validation/runtimetest" ./cmd/runtimetest
+    CGO_ENABLED=0 GOFLAGS=-mod=mod go build -o "$dir/validation/runtimetest" ./cmd/runtimetest &&
+        cp rootfs-amd64.tar.gz "$dir/validation"
 }
 
 step packages packages

@@ -43,6 +43,10 @@ fn run_suite(
     results: &mut Results,
 ) -> Result<()> {
     let dir = directory(&options.peers, suite);
+    if !dir.is_dir() {
+        eprintln!("bench: without {}: {} is not there", suite.name(), dir.display());
+        return Ok(());
+    }
     let path = runtime.path(&lab.dir)?;
     let before: BTreeSet<String> = top_level_cgroups().into_iter().collect();
     for group in suite.groups(&dir)? {

@@ -65,7 +65,7 @@ impl Suite {
                 names.filter_map(|name| name.strip_suffix(".t").map(str::to_owned)).collect()
             }
             Self::Contest => {
-                let output = Command::new(dir.join("contest")).arg("list").output()?;
+                let output = Command::new(dir.join("contest")).arg("list").current_dir(dir).output()?;
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
                 text.lines()
                     .map(|line| line.trim().to_owned())
