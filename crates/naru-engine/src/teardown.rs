@@ -35,14 +35,15 @@ pub fn delete(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -
             _ => Err(Error::internal(format!("cannot remove {}: {error}", dir.display())).with_source(error)),
         })?;
     }
-    engine.db.delete_container(&container.id)?;
+    // Before the row: a daemon that is killed in between finds the row and goes on here. Without one nobody would know
+    // whose the volumes were.
     if volumes {
         drop_anonymous(engine, container);
     }
-    Ok(())
+    Ok(engine.db.delete_container(&container.id)?)
 }
 
-/// The row is gone, so this container no longer counts as a user; another one may still (`--volumes-from`).
+/// Another container may use one still (`--volumes-from`).
 fn drop_anonymous(engine: &Arc<Engine>, container: &Arc<Container>) {
     let mounts = container.cell().spec.mounts.clone();
     for mount in mounts {

@@ -125,13 +125,14 @@ impl Engine {
 
     /// Row first: a directory without a row is found by a later `create`, a row without its data would lie. Blocks.
     pub(crate) fn drop_volume(&self, name: &str) -> Result<()> {
-        self.db.delete_volume(name)?;
-        self.table().volumes.remove(name);
+        // The row last: what is killed in between is found again by it.
         let dir = self.config.root.join("volumes").join(name);
         std::fs::remove_dir_all(&dir).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(Error::internal(format!("cannot remove {}: {error}", dir.display())).with_source(error)),
         })?;
+        self.db.delete_volume(name)?;
+        self.table().volumes.remove(name);
         self.emit_volume(name, "destroy", &[]);
         Ok(())
     }
