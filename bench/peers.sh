@@ -3,9 +3,9 @@
 #
 #     bench/peers.sh [DIR]        (default /tmp/lab; needs root, Debian, go and cargo)
 #
-# DIR/bin then has crun (Debian's newest), runc (the module proxy's newest), runc-debian, youki, and the
-# runtime-tools validation suite is in DIR/validation. A step that fails is named and the next one goes on: a bench
-# leaves out a peer that is not there. Nothing here is part of naru or linked into it.
+# DIR/bin then has crun (Debian's newest), runc (the newest Go module), runc-debian and youki (crates.io). A step that
+# fails is named and the next one goes on: a bench leaves out a peer that is not there. Nothing here is part of naru or
+# linked into it.
 set -u
 
 dir=${1:-/tmp/lab}
@@ -69,25 +69,8 @@ youki() {
         "$dir/bin/youki" --version
 }
 
-# Each test of the suite is a program of its own; runtimetest is what they start inside the container.
-validation() {
-    go_module github.com/opencontainers/runtime-tools latest "$dir/runtime-tools" || return 1
-    cd "$dir/runtime-tools" || return 1
-    rm -rf vendor
-    mkdir -p "$dir/validation"
-    local name
-    for path in validation/*/*.go; do
-        name=$(basename "$(dirname "$path")")
-        case $name in util) continue ;; esac
-        GOFLAGS=-mod=mod go build -o "$dir/validation/$name.t" "./validation/$name" || echo "not built: $name"
-    done
-    CGO_ENABLED=0 GOFLAGS=-mod=mod go build -o "$dir/validation/runtimetest" ./cmd/runtimetest &&
-        cp rootfs-amd64.tar.gz "$dir/validation"
-}
-
 step packages packages
 step crun crun
 step runc runc
-step validation validation
 step youki youki
 [ -z "$failed" ] || { echo "peers: without$failed"; exit 1; }
