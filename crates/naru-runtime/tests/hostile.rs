@@ -9,19 +9,22 @@ use naru_kernel::pidfd::ExitStatus;
 use naru_runtime::oci::Mount;
 use std::os::unix::fs::symlink;
 
-/// CVE-2026-41579, CVE-2019-16884: /dev or /proc of the image is a symlink that leads out of it.
+/// CVE-2026-41579, CVE-2026-47766, CVE-2019-16884: /dev or /proc of the image is a symlink that leads out of it, with
+/// file systems mounted there and, for the device nodes, without. Guard: `path::IN_ROOT`.
 #[test]
 fn symlinked_proc_and_dev_stay_inside() {
     if skip() {
         return;
     }
-    for name in ["dev", "proc", "sys"] {
+    for (name, mounted) in [("dev", true), ("dev", false), ("proc", true), ("sys", true)] {
         let root = Root::new();
         let outside = tempfile::tempdir().unwrap();
         let up = format!("../../../../../../../../..{}", outside.path().display());
         symlink(up, root.lower().join(name)).unwrap();
         let group = Group::new();
-        if let Ok(running) = start(&root, &spec(&["true"]), Some(&group)) {
+        let mut spec = spec(&["true"]);
+        spec.mounts.retain(|mount| mounted || !mount.destination.starts_with("/dev"));
+        if let Ok(running) = start(&root, &spec, Some(&group)) {
             running.finish();
         }
         let left = std::fs::read_dir(outside.path()).unwrap().count();
