@@ -72,7 +72,7 @@ pub(crate) fn place(globals: &Globals, id: &str, asked: &str) -> Result<Option<C
         }
         Manager::Cgroupfs if asked.is_empty() => format!("/{id}"),
         Manager::Cgroupfs if asked.starts_with('/') => clean(asked),
-        Manager::Cgroupfs => format!("{}/{}", own_place()?, clean(asked)),
+        Manager::Cgroupfs => clean(&format!("{}/{}", own_place()?, clean(asked))),
     };
     Ok(Some(CgroupRecord { path, driver: Driver::Cgroupfs }))
 }

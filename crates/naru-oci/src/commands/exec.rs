@@ -129,7 +129,12 @@ fn process(call: &Call<'_>, spec: &Spec) -> Result<oci::Process, OciError> {
         return Err(OciError::Refused("exec args cannot be empty".into()));
     }
     process.terminal = args.has("tty");
-    process.env.extend(args.values("env").map(str::to_owned));
+    for variable in args.values("env") {
+        // Of two variables of one name getenv(3) finds the first: the spec's must go.
+        let name = variable.split_once('=').map_or(variable, |(name, _)| name);
+        process.env.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != name));
+        process.env.push(variable.to_owned());
+    }
     if let Some(cwd) = args.value("cwd") {
         cwd.clone_into(&mut process.cwd);
     }
