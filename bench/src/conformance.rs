@@ -6,7 +6,7 @@ use crate::bundle::Lab;
 use crate::options::Options;
 use crate::runtimes::{Runtime, available};
 use crate::suites::{Case, Outcome, Suite, directory, is_left_over};
-use crate::view::{remove_cgroups, top_level_cgroups};
+use crate::view::{remove_cgroups, top_level_cgroups, unmount_below};
 use rustix::mount::{MountFlags, mount};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -60,6 +60,7 @@ fn run_suite(
         if ran.cases.iter().any(|case| case.outcome == Outcome::Fail) {
             tell_details(options, suite, runtime, &group, &ran.output)?;
         }
+        unmount_below(&scratch);
         let _ = fs::remove_dir_all(&scratch);
         for name in top_level_cgroups() {
             if is_left_over(&name) && !before.contains(&name) {
@@ -105,6 +106,23 @@ fn print(suite: Suite, options: &Options, runtimes: &[Runtime], results: &Result
         let peers =
             by.iter().filter(|(_, outcome)| **outcome == Outcome::Pass).map(|(name, _)| name.as_str());
         println!("- {group}: {name} (passes: {})", peers.collect::<Vec<_>>().join(", "));
+    }
+    println!();
+    print_worse_groups(&names, results);
+}
+
+/// A test that breaks off has other cases than one that goes on, so whole groups are compared too.
+fn print_worse_groups(names: &[&str], results: &Results) {
+    let fails = |group: &str, runtime: &str| {
+        let mut cases = results.iter().filter(|((name, _), _)| name == group);
+        cases.any(|(_, by)| by.get(runtime) == Some(&Outcome::Fail))
+    };
+    let groups: BTreeSet<&String> = results.keys().map(|(group, _)| group).collect();
+    for group in groups.into_iter().filter(|group| fails(group, "naru")) {
+        let clean: Vec<&str> = names.iter().copied().filter(|name| !fails(group, name)).collect();
+        if !clean.is_empty() {
+            println!("- {group}: a failure in naru, none in {}", clean.join(", "));
+        }
     }
     println!();
 }

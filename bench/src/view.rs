@@ -66,6 +66,19 @@ impl View {
     }
 }
 
+/// Unmounts whatever is mounted below `dir` in this mount namespace, the latest first.
+pub fn unmount_below(dir: &Path) {
+    const MOUNT_POINT: usize = 4;
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for line in table.lines().rev() {
+        if let Some(point) =
+            line.split(' ').nth(MOUNT_POINT).filter(|point| Path::new(point).starts_with(dir))
+        {
+            let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
+        }
+    }
+}
+
 /// Removes the control group `name` and what is in it from every hierarchy of the current view.
 pub fn remove_cgroups(name: &str) {
     for root in hierarchies() {
