@@ -24,8 +24,9 @@ pub struct Sample {
 pub fn run(mut command: Command, talk: &Path) -> Result<Sample> {
     command.stderr(File::create(talk)?);
     let started = Instant::now();
-    let child =
-        command.spawn().map_err(|error| format!("cannot run {:?}: {error}", command.get_program()))?;
+    let child = command
+        .spawn()
+        .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
     let pid = child.id() as i32;
     let hung = !ends_in_time(pid)?;
     if hung {
@@ -42,7 +43,7 @@ pub fn run(mut command: Command, talk: &Path) -> Result<Sample> {
     if hung || status != ExitStatus::Code(0) {
         let said = std::fs::read_to_string(talk).unwrap_or_default();
         let how = if hung { "hangs".to_owned() } else { format!("{status:?}") };
-        return Err(format!("{:?} {how}: {}", command.get_program(), said.trim()).into());
+        return Err(format!("{} {how}: {}", command.get_program().display(), said.trim()).into());
     }
     Ok(Sample { wall, cpu: usage.user + usage.system, rss_bytes: usage.rss_bytes_max })
 }

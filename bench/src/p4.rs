@@ -266,7 +266,7 @@ fn capture(command: &mut Command) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{:?}: {}: {}", command.get_program(), output.status, said.trim()).into())
+    Err(format!("{}: {}: {}", command.get_program().display(), output.status, said.trim()).into())
 }
 
 fn until(what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
