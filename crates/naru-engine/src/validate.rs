@@ -2,6 +2,7 @@
 //! `daemon/container.go`, `volume/mounts`).
 
 use crate::merge::clean;
+use naru_runtime::cgroup::Layout;
 use naru_types::image::Healthcheck;
 use naru_types::spec::{ContainerSpec, MountSource, NamespaceMode, NetworkMode, Resources, RestartPolicy};
 use naru_types::{Error, Result};
@@ -52,10 +53,34 @@ pub fn spec(spec: &ContainerSpec, cpus: usize) -> Result<Vec<String>> {
     modes(spec)?;
     mounts(spec)?;
     let mut warnings = resources(&spec.resources, cpus)?;
+    warnings.extend(not_delegated(&spec.resources));
     if spec.network.mode == NetworkMode::Host && !spec.network.published.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
     Ok(warnings)
+}
+
+/// What an ordinary user's daemon cannot limit: said when the container is made, as nobody hears what a start says.
+fn not_delegated(limits: &Resources) -> Vec<String> {
+    let asked = [
+        ("memory", limits.memory != 0 || limits.memory_reservation != 0),
+        ("cpu", limits.nano_cpus != 0 || limits.cpu_shares != 0 || limits.cpu_quota != 0),
+        ("cpuset", !limits.cpuset_cpus.is_empty() || !limits.cpuset_mems.is_empty()),
+        ("pids", limits.pids.is_some_and(|most| most > 0)),
+        ("blkio", limits.blkio_weight != 0),
+    ];
+    let Ok(layout) = Layout::detect() else { return Vec::new() };
+    if !layout.delegated {
+        return Vec::new();
+    }
+    let missing = asked.iter().filter(|(controller, is_asked)| *is_asked && !layout.has(controller));
+    missing
+        .map(|(controller, _)| {
+            format!(
+                "rootless: the {controller} limit is ignored, the controller is not delegated to this user"
+            )
+        })
+        .collect()
 }
 
 /// Limits, at create and at update.

@@ -51,6 +51,11 @@ pub enum CgroupError {
     },
     #[error("this host has no cgroup controller {0:?}")]
     NoController(&'static str),
+    #[error(
+        "rootless: no control group with the {0} controller was delegated to this user (cgroup v2 and a systemd user \
+         manager with Delegate=yes do)"
+    )]
+    NotDelegated(&'static str),
     #[error("cgroup v2 has no {0}")]
     NotInV2(&'static str),
     /// What was asked, and why it cannot be.
@@ -155,7 +160,7 @@ impl Cgroup {
 
     pub fn stats(&self) -> Result<Stats, CgroupError> {
         // A group that is gone is an error, not a row of zeros.
-        let directory = self.main_directory().ok_or(CgroupError::NoController("any"))?;
+        let directory = self.main_directory().ok_or_else(|| self.absent("memory"))?;
         rustix::fs::stat(&directory).map_err(|errno| CgroupError::kernel("read", &directory, errno))?;
         Ok(stats_read::read(self))
     }
@@ -292,6 +297,15 @@ impl Cgroup {
         text.split_whitespace().any(|own| own == name)
     }
 
+    /// Why there is no hierarchy with that controller.
+    fn absent(&self, controller: &'static str) -> CgroupError {
+        if self.layout.delegated {
+            CgroupError::NotDelegated(controller)
+        } else {
+            CgroupError::NoController(controller)
+        }
+    }
+
     fn memory_directory(&self) -> Option<(PathBuf, bool)> {
         self.controller_directory("memory")
     }
@@ -306,7 +320,7 @@ impl Cgroup {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
-        let freezer = freezer::Freezer::of(self).ok_or(CgroupError::NoController("freezer"))?;
+        let freezer = freezer::Freezer::of(self).ok_or_else(|| self.absent("freezer"))?;
         for _ in 0..FREEZE_ATTEMPTS_MAX {
             // v1 may answer FREEZING for ever unless asked again.
             if freezer.ask(frozen)? {

@@ -238,7 +238,13 @@ fn exec_joins(
         joins.relay = Some(Relay { joins: vec![Join { fd: init, flags }] });
     } else {
         let pid = ns::open(&format!("/proc/{}/ns/pid", request.init_pid));
-        joins.pid = Some(pid.map_err(|cause| error.io("open the pid namespace", &cause))?);
+        let pid = pid.map_err(|cause| error.io("open the pid namespace", &cause))?;
+        if ns::in_user_namespace() {
+            // Root of a user namespace below the machine's can enter a pid namespace, but never go back to its own.
+            joins.relay = Some(Relay { joins: vec![Join { fd: pid, flags: ns::NEWPID }] });
+        } else {
+            joins.pid = Some(pid);
+        }
         // One call for all; namespaces that are shared with the host are joined, too, which changes nothing.
         steps.push(Op::SetNs { fd: init, flags: flags & !ns::NEWPID });
     }

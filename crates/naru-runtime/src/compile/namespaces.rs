@@ -115,7 +115,9 @@ pub(crate) fn choose(
     }
     let joins_user = joins.iter().any(|join| join.flags == ns::NEWUSER);
     chosen.user = joins_user || chosen.maps.is_some();
-    if joins_user || (chosen.maps.is_some() && !joins.is_empty()) {
+    // Who is root only of a user namespace cannot come back from another pid namespace.
+    let no_return = || joins.iter().any(|join| join.flags == ns::NEWPID) && ns::in_user_namespace();
+    if joins_user || (chosen.maps.is_some() && !joins.is_empty()) || no_return() {
         chosen.relay = Some(Relay { joins });
     } else {
         let (pid, rest) = joins.into_iter().partition::<Vec<_>, _>(|join| join.flags == ns::NEWPID);

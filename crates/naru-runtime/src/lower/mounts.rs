@@ -9,12 +9,15 @@ use std::path::Path;
 /// Docker's default size of /dev/shm in bytes.
 const SHM_BYTES: i64 = 64 << 20;
 
+/// The group of terminals in every distribution's base-passwd.
+const TTY_GROUP: u32 = 5;
+
 /// Where a tmpfs may take Docker's options from.
 const TMPFS_DEFAULT_OPTIONS: [&str; 3] = ["noexec", "nosuid", "nodev"];
 
 pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Mount>> {
     let privileged = container.security.privileged;
-    let mut mounts = defaults(container, privileged);
+    let mut mounts = defaults(container, privileged, input);
     let mut user = user_mounts(container, input)?;
     // The user's choice for a default place replaces it (moby: withMounts).
     mounts.retain(|mount| !user.iter().any(|own| same_place(&own.destination, &mount.destination)));
@@ -33,17 +36,20 @@ pub(super) fn of(container: &ContainerSpec, input: &LowerInput) -> Result<Vec<Mo
     Ok(mounts)
 }
 
-fn defaults(container: &ContainerSpec, privileged: bool) -> Vec<Mount> {
+fn defaults(container: &ContainerSpec, privileged: bool, input: &LowerInput) -> Vec<Mount> {
     // A privileged container may change its kernel: sysfs and cgroups are writable.
     let sys: &[&str] =
         if privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
     let cgroup: &[&str] =
         if privileged { &["nosuid", "noexec", "nodev", "rw"] } else { &["ro", "nosuid", "noexec", "nodev"] };
     let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    // `tty`, unless the user namespace that we are in has no such number.
+    let named = input.userns_first.is_some() || input.group_max.is_none_or(|last| last >= TTY_GROUP);
+    let pts = if named { &pts[..] } else { &pts[..pts.len() - 1] };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &pts),
+        mount("/dev/pts", "devpts", "devpts", pts),
         mount("/sys", "sysfs", "sysfs", sys),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
     ];

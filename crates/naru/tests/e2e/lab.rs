@@ -87,6 +87,10 @@ impl Lab {
         lab
     }
 
+    pub fn binary(&self) -> &'static Path {
+        Path::new(NARU)
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.dir.join("run/naru.sock")
     }

@@ -11,6 +11,7 @@ mod limits;
 mod networks;
 mod own_cli;
 mod project;
+mod rootless;
 mod storm;
 mod verbs;
 
@@ -31,6 +32,7 @@ fn tests() -> Vec<Test> {
         build::TESTS,
         bad_input::TESTS,
         project::TESTS,
+        rootless::TESTS,
         crash::TESTS,
         storm::TESTS,
     ]

@@ -16,19 +16,35 @@ use super::{Cgroup, CgroupError, devices};
 use crate::oci;
 
 pub(super) fn apply(cgroup: &Cgroup, resources: &oci::Resources) -> Result<Vec<String>, CgroupError> {
-    let mut warnings = Vec::new();
-    memory::apply(cgroup, &resources.memory, &mut warnings)?;
-    cpu::apply(cgroup, &resources.cpu, &mut warnings)?;
-    cpu::apply_set(cgroup, &resources.cpu)?;
-    others::pids(cgroup, &resources.pids)?;
-    block_io::apply(cgroup, &resources.block_io, &mut warnings)?;
-    others::hugepages(cgroup, &resources.hugepage_limits)?;
-    others::network(cgroup, &resources.network)?;
-    others::rdma(cgroup, &resources.rdma)?;
-    devices::apply(cgroup, &resources.devices, &mut warnings)?;
+    let mut told = Vec::new();
+    let warnings = &mut told;
+    let delegated = cgroup.layout.delegated;
+    // Nobody who is not root has all controllers: what is missing is said, and the container runs.
+    let optional = |result: Result<(), CgroupError>, what: &str, warnings: &mut Vec<String>| match result {
+        Err(error) if delegated => {
+            warnings.push(format!("{what} ignored: {error}; it was not delegated to this user"));
+            Ok(())
+        }
+        other => other,
+    };
+    let done = memory::apply(cgroup, &resources.memory, warnings);
+    optional(done, "memory limits", warnings)?;
+    let done = cpu::apply(cgroup, &resources.cpu, warnings);
+    optional(done, "cpu limits", warnings)?;
+    optional(cpu::apply_set(cgroup, &resources.cpu), "cpuset", warnings)?;
+    optional(others::pids(cgroup, &resources.pids), "pids limit", warnings)?;
+    let done = block_io::apply(cgroup, &resources.block_io, warnings);
+    optional(done, "block I/O limits", warnings)?;
+    optional(others::hugepages(cgroup, &resources.hugepage_limits), "hugepage limits", warnings)?;
+    optional(others::network(cgroup, &resources.network), "network priorities", warnings)?;
+    optional(others::rdma(cgroup, &resources.rdma), "rdma limits", warnings)?;
+    // Who is not root can make no device node, and gets only what was bound in.
+    if !delegated {
+        devices::apply(cgroup, &resources.devices, warnings)?;
+    }
     // Last, so that it wins over what was converted from the v1 words.
-    others::unified(cgroup, &resources.unified)?;
-    Ok(warnings)
+    optional(others::unified(cgroup, &resources.unified), "unified settings", warnings)?;
+    Ok(told)
 }
 
 /// `-1` is `max`.
