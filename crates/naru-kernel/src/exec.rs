@@ -94,6 +94,19 @@ pub fn set_uid(uid: u32) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(|_| ())
 }
 
+/// Sets the ids by which files are reached and made (setfsuid(2)); everything else of the caller stays. The kernel takes
+/// the rights over files out of the effective set when the user was root; the caller raises them again. Child-safe.
+pub fn set_fs_ids(uid: u32, gid: u32) {
+    // SAFETY: numbers only. The calls report no error: they return the id of before.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+    }
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
+}
+
 /// Sets the file mode creation mask. Child-safe.
 pub fn set_umask(mask: u32) {
     // SAFETY: umask takes a number and cannot fail.

@@ -97,13 +97,6 @@ pub struct Change {
 
 /// Applies `change` to the mount whose root is `path` beneath `dir` (empty: `dir` itself).
 pub fn set_attributes(dir: BorrowedFd<'_>, path: &CStr, change: Change) -> Result<(), Errno> {
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns_fd: u64,
-    }
     let attr = MountAttr {
         set: change.set,
         clear: change.clear,
@@ -116,8 +109,30 @@ pub fn set_attributes(dir: BorrowedFd<'_>, path: &CStr, change: Change) -> Resul
         },
         userns_fd: 0,
     };
+    set_attr(dir, path, change.recursive, &attr)
+}
+
+/// Shows the owners of files through `userns`: an id on the disk is the id that it stands for outside of that namespace
+/// (MOUNT_ATTR_IDMAP of mount_setattr(2)). The mount must be detached and not idmapped yet; `EINVAL` is a file system that
+/// cannot do it, `EPERM` one that belongs to another user namespace than the caller is root of.
+pub fn set_idmap(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    const IDMAP: u64 = 0x10_0000;
+    let attr = MountAttr { set: IDMAP, clear: 0, propagation: 0, userns_fd: userns.as_raw_fd() as u64 };
+    set_attr(mount, c"", recursive, &attr)
+}
+
+/// struct mount_attr of linux/mount.h.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn set_attr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, attr: &MountAttr) -> Result<(), Errno> {
     const AT_RECURSIVE: libc::c_int = 0x8000;
-    let flags = libc::AT_EMPTY_PATH | if change.recursive { AT_RECURSIVE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: `path` is NUL-terminated, and `attr` is a struct mount_attr whose size is passed.
     check(unsafe {
         libc::syscall(
@@ -125,7 +140,7 @@ pub fn set_attributes(dir: BorrowedFd<'_>, path: &CStr, change: Change) -> Resul
             dir.as_raw_fd(),
             path.as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })

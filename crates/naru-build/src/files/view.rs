@@ -30,14 +30,16 @@ fn mount_overlay(lowers: &[PathBuf], empty: &Path) -> std::result::Result<OwnedF
         .chain([empty])
         .map(|dir| CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno::INVAL))
         .collect::<std::result::Result<_, _>>()?;
+    // Whiteouts and opaque marks are `user.overlay.*` where `trusted.*` cannot be set (overlayfs.rst, "User xattr").
+    let own = naru_kernel::ns::in_user_namespace().then_some((c"userxattr", None));
     // `lowerdir+` is Linux 6.5's and has no limit on the length of all together (overlayfs.rst).
     let one_by_one = dirs.iter().map(|dir| (c"lowerdir+", Some(dir.as_c_str())));
-    match mount::new_fs(c"overlay", Some(c"naru-build"), one_by_one, mount::RDONLY) {
+    match mount::new_fs(c"overlay", Some(c"naru-build"), one_by_one.chain(own), mount::RDONLY) {
         Err(Errno::INVAL) => {}
         other => return other,
     }
     let joined: Vec<u8> = dirs.iter().map(|dir| dir.as_bytes().to_vec()).collect::<Vec<_>>().join(&b':');
     let joined = CString::new(joined).map_err(|_| Errno::INVAL)?;
     let options = [(c"lowerdir", Some(joined.as_c_str()))];
-    mount::new_fs(c"overlay", Some(c"naru-build"), options.into_iter(), mount::RDONLY)
+    mount::new_fs(c"overlay", Some(c"naru-build"), options.into_iter().chain(own), mount::RDONLY)
 }

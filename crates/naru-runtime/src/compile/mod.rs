@@ -4,6 +4,7 @@
 //! stands where it does.
 
 mod attributes;
+mod idmap;
 mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -76,7 +77,14 @@ pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Com
     let SpawnRequest { spec, rootfs, cgroup, netns, stdio, options } = request;
     validate::container(spec, error)?;
     let mut spaces = namespaces::choose(spec, netns, caller, error)?;
-    let root = rootfs.open().map_err(|cause| error.plain(&cause.to_string()))?;
+    let owners = idmap::Owners::new(spec);
+    // Layers belong to the image; the root directory of a bundle is its owner's to map (runtime-spec has no word for it).
+    let root = if matches!(rootfs, Rootfs::Overlay { .. }) && owners.has_own() {
+        rootfs.open_idmapped(owners.of_container(error)?, owners.root())
+    } else {
+        rootfs.open()
+    };
+    let root = root.map_err(|cause| error.plain(&cause.to_string()))?;
     let identity =
         user::resolve(root.as_fd(), &spec.process.user).map_err(|cause| error.plain(&cause.to_string()))?;
     let mut steps = Steps::default();
@@ -98,7 +106,11 @@ pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Com
     }
     let hooks = options.hooks.map(|input| input.hooks);
     let attach_at = error.c_string(&attach_at(spec, rootfs, hooks, options.no_pivot))?;
-    mounts::compile(&mut steps, &mounts::Input { spec, cgroup, attach_at: &attach_at }, error)?;
+    mounts::compile(
+        &mut steps,
+        &mounts::Input { spec, cgroup, attach_at: &attach_at, owners: &owners },
+        error,
+    )?;
     if let Stdio::Pty { rows, cols } = stdio {
         // After devpts is mounted, before the pivot hides nothing more: /dev/console is mounted from it.
         steps.push(Op::Pty { rows, cols });

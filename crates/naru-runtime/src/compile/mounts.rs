@@ -1,6 +1,7 @@
 //! The mount part of a plan: root, mounts in the spec's order, device nodes and links in /dev.
 
 use super::Steps;
+use super::idmap::Owners;
 use super::options::MountOptions;
 use crate::cgroup::Cgroup;
 use crate::errors::StartError;
@@ -17,6 +18,7 @@ pub(crate) struct Input<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// The directory of the host's tree, as the child has it, that the root is attached to.
     pub attach_at: &'a CStr,
+    pub owners: &'a Owners<'a>,
 }
 
 /// Links that programs expect in /dev (runtime-linux config, "Dev symbolic links").
@@ -44,7 +46,7 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
     for entry in &input.spec.mounts {
         let options = MountOptions::parse(&entry.options);
         let bind = options.bind || entry.kind == "bind";
-        let source = if bind { Some(clone_source(entry, &options, error)?) } else { None };
+        let source = if bind { Some(clone_source(entry, &options, input.owners, error)?) } else { None };
         mounts.push((entry, options, source));
     }
     // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
@@ -82,12 +84,17 @@ fn target(path: &str, missing: Missing, error: StartError) -> Result<Target, Spa
 fn clone_source(
     entry: &oci::Mount,
     options: &MountOptions,
+    owners: &Owners<'_>,
     error: StartError,
 ) -> Result<OwnedFd, SpawnError> {
     let step = |what: &str| format!("{what} {} for the mount at {}", entry.source, entry.destination);
     let source = error.c_string(&entry.source)?;
     let mount = mount::clone_host_tree(&source, options.recursive_bind)
         .map_err(|errno| error.errno(&step("clone"), errno))?;
+    let words = ["idmap", "ridmap"].map(|word| entry.options.iter().any(|option| option == word));
+    if words.contains(&true) {
+        owners.apply(mount.as_fd(), (&[], &[]), words[1], &step("idmap"), error)?;
+    }
     let set = |change: Change| {
         mount::set_attributes(mount.as_fd(), c"", change)
             .map_err(|errno| error.errno(&step("set attributes of"), errno))
@@ -171,7 +178,13 @@ fn cgroup(
     let layout = cgroup.layout();
     let base = entry.destination.trim_end_matches('/').to_owned();
     if layout.v1.is_empty() {
-        return cgroup_mount(steps, &View { cgroup, private, flags, kind: "cgroup2" }, None, &base, error);
+        return cgroup_mount(
+            steps,
+            &View { cgroup, private, flags, kind: "cgroup2", owners: input.owners },
+            None,
+            &base,
+            error,
+        );
     }
     steps.push(Op::NewFs(NewFs {
         kind: c"tmpfs".to_owned(),
@@ -184,11 +197,23 @@ fn cgroup(
     }));
     for hierarchy in &layout.v1 {
         let at = format!("{base}/{}", hierarchy.directory_name());
-        cgroup_mount(steps, &View { cgroup, private, flags, kind: "cgroup" }, Some(hierarchy), &at, error)?;
+        cgroup_mount(
+            steps,
+            &View { cgroup, private, flags, kind: "cgroup", owners: input.owners },
+            Some(hierarchy),
+            &at,
+            error,
+        )?;
     }
     if layout.v2.is_some() {
         let at = format!("{base}/unified");
-        cgroup_mount(steps, &View { cgroup, private, flags, kind: "cgroup2" }, None, &at, error)?;
+        cgroup_mount(
+            steps,
+            &View { cgroup, private, flags, kind: "cgroup2", owners: input.owners },
+            None,
+            &at,
+            error,
+        )?;
     }
     if flags & RDONLY != 0 {
         let change = Change { set: RDONLY, ..Change::default() };
@@ -202,6 +227,7 @@ struct View<'a> {
     private: bool,
     flags: mount::Attrs,
     kind: &'a str,
+    owners: &'a Owners<'a>,
 }
 
 fn cgroup_mount(
@@ -232,7 +258,7 @@ fn cgroup_mount(
     };
     let entry = oci::Mount { source: source.to_string_lossy().into_owned(), ..oci::Mount::default() };
     let options = MountOptions { set: view.flags, recursive_bind: false, ..MountOptions::default() };
-    steps.push(Op::Bind { mount: clone_source(&entry, &options, error)?, target });
+    steps.push(Op::Bind { mount: clone_source(&entry, &options, view.owners, error)?, target });
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod own_cli;
 mod project;
 mod rootless;
 mod storm;
+mod userns;
 mod verbs;
 
 use lab::Lab;
@@ -33,6 +34,7 @@ fn tests() -> Vec<Test> {
         bad_input::TESTS,
         project::TESTS,
         rootless::TESTS,
+        userns::TESTS,
         crash::TESTS,
         storm::TESTS,
     ]

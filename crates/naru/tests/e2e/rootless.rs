@@ -86,8 +86,18 @@ fn life(lab: &Lab) {
     assert!(info.contains("name=rootless"), "{info}");
 
     // The next daemon finds the first one's namespaces, and the container in them.
-    user.ok(&["run", "-d", "--name", "web", "busybox", "sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.1; done"]);
-    let address = |user: &User| user.ok(&["exec", "web", "sh", "-c", "ip -4 -o addr show eth0 | cut -d' ' -f7"]);
+    user.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 4' TERM; while :; do sleep 0.1; done",
+    ]);
+    let address =
+        |user: &User| user.ok(&["exec", "web", "sh", "-c", "ip -4 -o addr show eth0 | cut -d' ' -f7"]);
     let before = address(&user);
     text("pkill", &["-KILL", "-u", &UID.to_string(), "-f", "naru daemon"]);
     assert_eq!(user.ok(&["ps", "--format", "{{.Names}}"]), "web");
