@@ -218,21 +218,16 @@ fn a_user_namespace_takes_no_guard_away() {
         config.linux.sysctl.retain(|name, _| !name.ends_with("ping_group_range"));
         config
     };
-    let given = || {
-        let root = Root::new();
-        common::give(root.dir.path(), 300_000);
-        root
-    };
     let script = "id -u; grep -E 'CapInh|CapAmb|NoNewPrivs|Seccomp:' /proc/self/status; wc -c < /proc/keys
         for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done
         exec 2>/dev/null; mkdir /tmp/c; mount -t cgroup2 cgroup /tmp/c && echo mounted
         busybox unshare -U true && echo unshared; echo x > /proc/sys/kernel/core_pattern && echo written; echo done";
-    let root = given();
+    let root = Root::new();
     let none = "CapInh:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n";
     let said = start(&root, &users(&["sh", "-c", script]), Some(&group)).unwrap().finish().1;
     assert_eq!(said, format!("0\n{none}0\n0\n1\n2\ndone\n"));
     for name in ["proc", "sys"] {
-        let root = given();
+        let root = Root::new();
         symlink("tmp", root.lower().join(name)).unwrap();
         assert!(start(&root, &users(&["true"]), Some(&group)).is_err(), "/{name}");
     }
@@ -250,7 +245,7 @@ fn a_user_namespace_takes_no_guard_away() {
         assert!(start(&root, &config, Some(&group)).is_err(), "fd {fd}");
     }
     let outside = tempfile::tempdir().unwrap();
-    let root = given();
+    let root = Root::new();
     let up = format!("../../../../../../../../..{}", outside.path().display());
     symlink(up, root.lower().join("dev")).unwrap();
     if let Ok(running) = start(&root, &users(&["true"]), Some(&group)) {
