@@ -69,8 +69,12 @@ fn apply(security: &mut Security, option: &str) -> Result<()> {
         // No label is what a container gets in any case.
         ("label", "disable") => {}
         ("label" | "writable-cgroups", _) => {
-            return Err(Error::not_implemented(format!("security option {option:?} is not supported by naru"))
-                .with_hint("supported: no-new-privileges, seccomp, systempaths=unconfined, label=disable, apparmor"));
+            return Err(Error::not_implemented(format!(
+                "security option {option:?} is not supported by naru"
+            ))
+            .with_hint(
+                "supported: no-new-privileges, seccomp, systempaths=unconfined, label=disable, apparmor",
+            ));
         }
         _ => return Err(invalid()),
     }

@@ -66,7 +66,9 @@ impl World {
                     self.resources = true;
                     self.killed = false;
                 }
-                Effect::Signal(signal) | Effect::Stop { signal, .. } => self.killed |= *signal == Signal::KILL,
+                Effect::Signal(signal) | Effect::Stop { signal, .. } => {
+                    self.killed |= *signal == Signal::KILL
+                }
                 Effect::Freeze(ask) => self.freezing.push(*ask),
                 Effect::Thaw(Some(ask)) => self.thawing.push(*ask),
                 Effect::Thaw(None) => self.frozen = false,
