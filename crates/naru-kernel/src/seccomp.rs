@@ -40,6 +40,10 @@ pub fn action_available(action: u32) -> bool {
 
 /// Whether the kernel knows a set of flags (SECCOMP_FILTER_FLAG_*). Loads nothing.
 pub fn flags_known(flags: u64) -> bool {
+    // The system call takes 32 bits of them.
+    if flags > u64::from(u32::MAX) {
+        return false;
+    }
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: a null program is never read; the kernel looks at the flags first and then fails with EFAULT (seccomp(2)).
     check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, none) }) == Err(Errno::FAULT)
@@ -67,5 +71,6 @@ mod tests {
         assert!(!action_available(0x1234_0000));
         assert!(flags_known(1 << 2));
         assert!(!flags_known(1 << 40));
+        assert!(!flags_known(1 << 30));
     }
 }

@@ -83,7 +83,7 @@ mod tests {
         assert!(mask.iter().any(|word| *word != 0));
         set_affinity(0, &mask).unwrap();
         set_io_priority(0, 2, 4).unwrap();
-        assert_eq!(set_io_priority(0, 9, 0), Err(Errno::INVAL));
+        assert_eq!(set_io_priority(0, 7, 0), Err(Errno::INVAL));
         set_memory_policy(0, &[0; MASK_BITS / 64]).unwrap();
     }
 }
