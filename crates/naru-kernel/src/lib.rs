@@ -22,6 +22,7 @@ pub mod caps;
 pub mod clock;
 pub mod devbpf;
 pub mod exec;
+pub mod fscontext;
 pub mod inherit;
 pub mod inotify;
 pub mod instance;

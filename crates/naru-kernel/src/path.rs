@@ -52,8 +52,9 @@ pub fn open_resolved(
 }
 
 /// What [`make_in_root`] creates when the last component is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missing {
+    #[default]
     Directory,
     File,
 }

@@ -51,3 +51,5 @@ pub mod seccomp;
 pub mod spawn;
 pub mod user;
 pub mod userns;
+
+pub use compile::options::known as mount_options;

@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 /// A path inside the container, taken apart so that missing parts can be made one by one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Target {
     /// `a`, `a/b`, `a/b/c`: the path of the first n components.
     pub prefixes: Vec<CString>,
@@ -56,23 +56,39 @@ pub(crate) enum OnError {
 }
 
 /// A mount that later steps need again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Keep {
+    #[default]
     Nothing,
     Proc,
     Devpts,
 }
 
-#[derive(Debug)]
+/// What a new file system takes from the directory that it covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inherit {
+    /// When that directory was there before.
+    pub mode: bool,
+    pub owner: bool,
+    /// All that it holds (`tmpcopyup`).
+    pub files: bool,
+}
+
+#[derive(Debug, Default)]
 pub(crate) struct NewFs {
     pub kind: CString,
     pub source: CString,
     pub options: Vec<(CString, Option<CString>)>,
     pub attrs: Attrs,
+    /// Before it is attached: propagation, and what is asked for recursively.
+    pub changes: Vec<Change>,
     pub target: Target,
     /// No symlink may lead to the target.
     pub plain_target: bool,
     pub keep: Keep,
+    pub inherit: Inherit,
+    /// The SELinux label of its root.
+    pub label: Option<CString>,
 }
 
 #[derive(Debug)]
@@ -168,10 +184,17 @@ pub(crate) enum Op {
         target: Target,
         change: Change,
     },
+    /// Other options for the file system that is mounted there.
+    Reconfigure {
+        target: Target,
+        options: Vec<(CString, Option<CString>)>,
+    },
     Device(DeviceNode),
     Symlink {
         to: CString,
         at: Target,
+        /// In place of what is there.
+        replace: bool,
     },
     Pty {
         rows: u16,
@@ -295,7 +318,8 @@ impl Op {
             Self::Bind { target, .. } => format!("bind mount at {}", target.text()),
             Self::ChangeMount { target, .. } => format!("change mount attributes of {}", target.text()),
             Self::Device(node) => format!("make the device node {}", node.target.text()),
-            Self::Symlink { to, at } => format!("make the symlink {} to {}", at.text(), lossy(to)),
+            Self::Reconfigure { target, .. } => format!("change the options of {}", target.text()),
+            Self::Symlink { to, at, .. } => format!("make the symlink {} to {}", at.text(), lossy(to)),
             Self::Pty { .. } => "open a terminal".into(),
             Self::Console(_) => "mount /dev/console".into(),
             Self::Sysctl { path, .. } => format!("set the sysctl {}", lossy(path)),

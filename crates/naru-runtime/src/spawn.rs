@@ -70,6 +70,8 @@ pub(crate) struct Start<'a> {
 struct Heard {
     pty_master: Option<OwnedFd>,
     warnings: Vec<String>,
+    /// The kernel's words on what the next report is about.
+    detail: String,
     created: bool,
     /// What it said before the process in between told of it, in order.
     early: VecDeque<Report>,
@@ -177,8 +179,17 @@ impl Start<'_> {
             }
             match report.kind {
                 Some(ReportKind::PtyMaster) => heard.pty_master = report.fds.pop(),
-                Some(ReportKind::Warning) => heard.warnings.push(warning(plan, &report)),
-                Some(ReportKind::Failed) => return Err(failure(plan, &report, self.error)),
+                Some(ReportKind::Detail) => heard.detail = std::mem::take(&mut report.text),
+                Some(ReportKind::Warning) => {
+                    heard
+                        .warnings
+                        .push(explained(warning(plan, &report), &std::mem::take(&mut heard.detail)));
+                }
+                Some(ReportKind::Failed) => {
+                    let mut failure = failure(plan, &report, self.error);
+                    failure.message = explained(failure.message, &heard.detail);
+                    return Err(failure);
+                }
                 Some(ReportKind::Created) => {
                     heard.created = true;
                     return Ok(());
@@ -326,6 +337,10 @@ impl Report {
 fn warning(plan: &Plan, report: &Report) -> String {
     let step = plan.steps.get(report.index as usize).map(|step| step.op.describe()).unwrap_or_default();
     format!("cannot {step}: {}", text(report.errno))
+}
+
+fn explained(message: String, detail: &str) -> String {
+    if detail.is_empty() { message } else { format!("{message}: {detail}") }
 }
 
 fn failure(plan: &Plan, report: &Report, error: StartError) -> SpawnError {

@@ -109,6 +109,7 @@ fn containers_that_share_a_volume() {
         kind: "bind".into(),
         source: source.display().to_string(),
         options: vec!["rbind".into(), "rprivate".into()],
+        ..Mount::default()
     };
     let mut config = spec(&["true"]);
     config.mounts.push(bind(volume.path(), "/vol"));
@@ -157,6 +158,7 @@ fn a_null_device_that_changes() {
         kind: "bind".into(),
         source: volume.path().display().to_string(),
         options: vec!["rbind".into(), "rprivate".into()],
+        ..Mount::default()
     });
     let host = Host::look();
     while_exchanging(&null, &other, |swaps| {

@@ -8,12 +8,14 @@
 //! point the child reports where it is and waits for one byte; at the gate it leaves the parent's socket for another.
 
 mod attributes;
+mod copyup;
 mod gate;
 mod mounts;
 mod relay;
 
 use crate::init;
 use crate::plan::{OnError, Op, Plan};
+use naru_kernel::fscontext;
 use naru_kernel::mount;
 use naru_kernel::{Errno, caps, exec, keyring, loopback, ns, prctl, process, seccomp, signals, task, unix};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,12 +51,14 @@ pub(crate) enum ReportKind {
     Born = 7,
     /// From the process in between: the index is that of the join.
     JoinFailed = 8,
+    /// The kernel's words on the step that the next report is about.
+    Detail = 11,
 }
 
 impl ReportKind {
     pub fn from_number(number: u32) -> Option<Self> {
-        use ReportKind::{Born, Created, Failed, JoinFailed, Listener, Point, PtyMaster, Warning};
-        [Failed, Warning, PtyMaster, Point, Created, Listener, Born, JoinFailed]
+        use ReportKind::{Born, Created, Detail, Failed, JoinFailed, Listener, Point, PtyMaster, Warning};
+        [Failed, Warning, PtyMaster, Point, Created, Listener, Born, JoinFailed, Detail]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
@@ -69,6 +73,8 @@ struct Slots {
     /// An attached, empty, read-only directory to mask with.
     empty_dir: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    /// What the kernel said about the step that failed.
+    message: fscontext::Message,
 }
 
 /// Performs the plan; returns the exit code of a failed child (a successful one never returns).
@@ -85,6 +91,7 @@ pub(crate) fn run(plan: &Plan, mut report: OwnedFd) -> i32 {
             op => perform(op, plan, &mut slots, report.as_fd()),
         };
         if let Err(errno) = done {
+            tell_detail(report.as_fd(), &mut slots);
             match step.on_error {
                 OnError::Ignore => {}
                 OnError::Warn => send(plan, report.as_fd(), ReportKind::Warning, index, errno),
@@ -115,6 +122,22 @@ fn send(plan: &Plan, report: BorrowedFd<'_>, kind: ReportKind, index: u32, errno
         len += 1;
     }
     // When the parent is gone there is nobody to tell.
+    let _ = unix::send(report, bytes.get(..len).unwrap_or_default(), &[]);
+}
+
+fn tell_detail(report: BorrowedFd<'_>, slots: &mut Slots) {
+    let message = std::mem::take(&mut slots.message);
+    if message.as_bytes().is_empty() {
+        return;
+    }
+    let mut bytes = [0; REPORT_BYTES_MAX];
+    let (header, rest) = bytes.split_at_mut(HEADER_BYTES);
+    header.copy_from_slice(&encode(ReportKind::Detail, 0, 0));
+    let mut len = HEADER_BYTES;
+    for (to, from) in rest.iter_mut().zip(message.as_bytes()) {
+        *to = *from;
+        len += 1;
+    }
     let _ = unix::send(report, bytes.get(..len).unwrap_or_default(), &[]);
 }
 
@@ -167,12 +190,13 @@ fn perform(op: &Op, plan: &Plan, slots: &mut Slots, report: BorrowedFd<'_>) -> R
         Op::AttachRoot(at) => mounts::attach_root(root, at),
         Op::OpenNull => mounts::open_null(root, slots),
         Op::NewFs(fs) => mounts::new_fs(fs, root, slots),
-        Op::Bind { mount, target } => mount::attach(mount, mounts::open_target(root, target)?),
+        Op::Bind { mount, target } => mounts::bind(mount, root, slots, target),
         Op::ChangeMount { target, change } => {
             mount::set_attributes(mounts::open_target(root, target)?.as_fd(), c"", *change)
         }
+        Op::Reconfigure { target, options } => mounts::reconfigure(root, slots, target, options),
         Op::Device(node) => mounts::make_device(root, node),
-        Op::Symlink { to, at } => mounts::make_symlink(root, to, at),
+        Op::Symlink { to, at, replace } => mounts::make_symlink(root, to, at, *replace),
         Op::Pty { rows, cols } => attributes::open_terminal(slots, report, *rows, *cols),
         Op::Console(target) => mounts::mount_console(root, slots, target),
         Op::Sysctl { path, value } => mounts::write_sysctl(slots, path, value),

@@ -1,8 +1,9 @@
 //! The child's steps that build the mount tree: targets beneath the root, descriptor to descriptor. Child-safe.
 
-use super::Slots;
-use crate::plan::{DeviceNode, Keep, NewFs, Target};
+use super::{Slots, copyup};
+use crate::plan::{DeviceNode, Inherit, Keep, NewFs, Target};
 use naru_kernel::Errno;
+use naru_kernel::fscontext;
 use naru_kernel::mount::{self, Change, RDONLY};
 use naru_kernel::path::{self, Missing};
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
@@ -43,16 +44,47 @@ pub(super) fn move_root(root: BorrowedFd<'_>, hide: &[CString]) -> Result<(), Er
     rustix::process::chdir(c"/")
 }
 
+/// As [`open_target`], for something to be mounted on. Inside the container's own procfs a mount can take away what keeps
+/// the program in; the few files where one may lie are reached without a link, or not at all (CVE-2019-19921).
+fn open_mount_point(root: BorrowedFd<'_>, slots: &Slots, target: &Target) -> Result<OwnedFd, Errno> {
+    let opened = open_target(root, target)?;
+    let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
+    match &slots.proc {
+        Some(proc) if device(proc)? == device(&opened)? => open_plain(root, target),
+        _ => Ok(opened),
+    }
+}
+
+fn open_plain(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
+    path::make_plain_in_root(root, &target.prefixes, &target.components, target.missing)
+}
+
+pub(super) fn bind(
+    mount: &OwnedFd,
+    root: BorrowedFd<'_>,
+    slots: &Slots,
+    target: &Target,
+) -> Result<(), Errno> {
+    mount::attach(mount, open_mount_point(root, slots, target)?)
+}
+
 pub(super) fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {
+    let was_there = fs.inherit.mode && is_there(root, &fs.target);
     // The target first: a symlinked /proc or /sys is refused before anything is mounted (CVE-2019-19921).
     let target = if fs.plain_target {
-        let target = &fs.target;
-        path::make_plain_in_root(root, &target.prefixes, &target.components, target.missing)?
+        open_plain(root, &fs.target)?
     } else {
-        open_target(root, &fs.target)?
+        open_mount_point(root, slots, &fs.target)?
     };
     let options = fs.options.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
-    let made = mount::new_fs(&fs.kind, Some(&fs.source), options, fs.attrs)?;
+    let made = fscontext::make(&fs.kind, Some(&fs.source), options, fs.attrs, &mut slots.message)?;
+    inherit(&made, &target, fs.inherit, was_there)?;
+    if let Some(label) = &fs.label {
+        set_label(&made, label)?;
+    }
+    for change in &fs.changes {
+        mount::set_attributes(made.as_fd(), c"", *change)?;
+    }
     mount::attach(&made, target)?;
     match fs.keep {
         Keep::Nothing => {}
@@ -60,6 +92,50 @@ pub(super) fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Res
         Keep::Devpts => slots.devpts = Some(made),
     }
     Ok(())
+}
+
+fn is_there(root: BorrowedFd<'_>, target: &Target) -> bool {
+    target.prefixes.last().is_some_and(|path| path::open_in_root(root, path, OFlags::empty()).is_ok())
+}
+
+/// Before the mount is attached, while its root can be changed even if it will be read-only.
+fn inherit(made: &OwnedFd, target: &OwnedFd, what: Inherit, was_there: bool) -> Result<(), Errno> {
+    if !what.mode && !what.owner && !what.files {
+        return Ok(());
+    }
+    let stat = rustix::fs::fstat(target)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(made, c".", flags, Mode::empty())?;
+    if what.owner {
+        rustix::fs::fchown(&root, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    }
+    if what.mode && was_there {
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    }
+    if what.files { copyup::copy(target.as_fd(), root.as_fd()) } else { Ok(()) }
+}
+
+/// By way of the working directory, as an O_PATH descriptor takes no attributes; a later step sets it anew.
+fn set_label(made: &OwnedFd, label: &CStr) -> Result<(), Errno> {
+    rustix::process::fchdir(made)?;
+    let set = rustix::fs::setxattr(
+        c".",
+        c"security.selinux",
+        label.to_bytes_with_nul(),
+        rustix::fs::XattrFlags::empty(),
+    );
+    rustix::process::chdir(c"/")?;
+    set
+}
+
+pub(super) fn reconfigure(
+    root: BorrowedFd<'_>,
+    slots: &mut Slots,
+    target: &Target,
+    options: &[(CString, Option<CString>)],
+) -> Result<(), Errno> {
+    let options = options.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
+    fscontext::reconfigure(open_target(root, target)?, options, &mut slots.message)
 }
 
 pub(super) fn make_device(root: BorrowedFd<'_>, node: &DeviceNode) -> Result<(), Errno> {
@@ -84,15 +160,28 @@ pub(super) fn make_device(root: BorrowedFd<'_>, node: &DeviceNode) -> Result<(),
             }
             mount::attach(copy, target)
         }
-        // Somebody mounted their own directory there, with the node in it.
-        Err(Errno::EXIST) => Ok(()),
+        // An image may have it, or a mount: it must be that device, and not a file or a link that is called so.
+        Err(Errno::EXIST) => {
+            let found = path::open_in_root(&parent, name, OFlags::NOFOLLOW)?;
+            if path::is_device(&found, node.mode, node.major, node.minor)? {
+                Ok(())
+            } else {
+                Err(Errno::EXIST)
+            }
+        }
         Err(errno) => Err(errno),
     }
 }
 
-pub(super) fn make_symlink(root: BorrowedFd<'_>, to: &CStr, at: &Target) -> Result<(), Errno> {
+pub(super) fn make_symlink(root: BorrowedFd<'_>, to: &CStr, at: &Target, replace: bool) -> Result<(), Errno> {
     let parent = open_parent(root, at)?;
     let Some(name) = at.components.last() else { return Err(Errno::INVAL) };
+    if replace {
+        match rustix::fs::unlinkat(&parent, name, rustix::fs::AtFlags::empty()) {
+            Err(Errno::NOENT) => {}
+            other => other?,
+        }
+    }
     match rustix::fs::symlinkat(to, &parent, name) {
         Err(Errno::EXIST) => Ok(()),
         other => other,

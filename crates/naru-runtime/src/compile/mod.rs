@@ -4,6 +4,7 @@
 //! stands where it does.
 
 mod attributes;
+mod devices;
 mod idmap;
 mod mounts;
 pub(crate) mod namespaces;

@@ -1,12 +1,13 @@
 //! The mount part of a plan: root, mounts in the spec's order, device nodes and links in /dev.
 
 use super::Steps;
+use super::devices;
 use super::idmap::Owners;
-use super::options::MountOptions;
+use super::options::{MountOptions, Recursive};
 use crate::cgroup::Cgroup;
 use crate::errors::StartError;
 use crate::oci::{self, NamespaceKind};
-use crate::plan::{DeviceNode, Keep, NewFs, Op, Target};
+use crate::plan::{Inherit, Keep, NewFs, Op, Target};
 use crate::request::SpawnError;
 use naru_kernel::mount::{self, Change, Propagation, RDONLY};
 use naru_kernel::path::{self, Missing};
@@ -21,32 +22,33 @@ pub(crate) struct Input<'a> {
     pub owners: &'a Owners<'a>,
 }
 
-/// Links that programs expect in /dev (runtime-linux config, "Dev symbolic links").
-const DEV_LINKS: [(&str, &str); 5] = [
-    ("/proc/self/fd", "/dev/fd"),
-    ("/proc/self/fd/0", "/dev/stdin"),
-    ("/proc/self/fd/1", "/dev/stdout"),
-    ("/proc/self/fd/2", "/dev/stderr"),
-    ("pts/ptmx", "/dev/ptmx"),
+/// The only files of the container's own procfs that may be covered: lxcfs emulates them (runc has the same list).
+/// Elsewhere a mount could hide what keeps the program in, such as /proc/self/attr (CVE-2019-19921).
+const PROC_FILES: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
 ];
 
-/// Nodes that every container has (runtime-linux config, "Default Devices"): path, major, minor.
-const DEV_NODES: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
+/// File systems of the kernel's own, whose superblock is shared or written to after it is mounted: read-only is only
+/// their mount.
+const PSEUDO: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"];
 
 pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -> Result<(), SpawnError> {
     // Binds are cloned first, by the parent: a shared one keeps its peers although the child's tree becomes a slave.
     let mut mounts = Vec::with_capacity(input.spec.mounts.len());
     for entry in &input.spec.mounts {
         let options = MountOptions::parse(&entry.options);
-        let bind = options.bind || entry.kind == "bind";
-        let source = if bind { Some(clone_source(entry, &options, input.owners, error)?) } else { None };
+        check(entry, &options, error)?;
+        let clone = is_bind(entry, &options) && !options.remount;
+        let source = if clone { Some(clone_source(entry, &options, input.owners, error)?) } else { None };
         mounts.push((entry, options, source));
     }
     // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
@@ -57,15 +59,14 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
     for (entry, options, source) in mounts {
         match source {
             Some(mount) => push_bind(steps, entry, mount, error)?,
+            None if options.remount => remount(steps, entry, &options, error)?,
             None if entry.kind == "cgroup" || entry.kind == "cgroup2" => {
                 cgroup(steps, input, entry, &options, error)?;
             }
-            None => push_fs(steps, entry, &options, error)?,
+            None => push_fs(steps, input, entry, &options, error)?,
         }
     }
-    if own_dev(input.spec) {
-        devices(steps, input, error)?;
-    }
+    devices::compile(steps, input.spec, error)?;
     if !input.spec.linux.masked_paths.is_empty() {
         steps.push(Op::OpenNull);
     }
@@ -77,7 +78,57 @@ pub(crate) fn file_target(path: &str, error: StartError) -> Result<Target, Spawn
 }
 
 fn target(path: &str, missing: Missing, error: StartError) -> Result<Target, SpawnError> {
-    Target::new(path, missing).ok_or_else(|| error.plain(&format!("invalid mount destination {path:?}")))
+    Target::new(&clean(path), missing)
+        .ok_or_else(|| error.plain(&format!("invalid mount destination {path:?}")))
+}
+
+/// From the root on, also when it is relative (config.md), without `.` and `..`: by its words, before any link is
+/// followed, as runc does.
+pub(super) fn clean(path: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
+}
+
+fn is_bind(entry: &oci::Mount, options: &MountOptions) -> bool {
+    options.bind || entry.kind == "bind"
+}
+
+/// What the words of one mount contradict; the rules are runc's.
+fn check(entry: &oci::Mount, options: &MountOptions, error: StartError) -> Result<(), SpawnError> {
+    let at = clean(&entry.destination);
+    let fail = |why: &str| Err(error.plain(&format!("invalid mount at {at}: {why}")));
+    let bind = is_bind(entry, options);
+    if at == "/" {
+        return fail("it would cover the root file system");
+    }
+    if bind && !options.data.is_empty() {
+        // The kernel would ignore them all: a typo must not look like a protection.
+        return fail(&format!(
+            "bind mounts cannot have any filesystem-specific options applied: {}",
+            options.data.join(",")
+        ));
+    }
+    let mapped = options.idmap.is_some() || !entry.uid_mappings.is_empty() || !entry.gid_mappings.is_empty();
+    if mapped && !bind {
+        return fail("id-mapped mounts are only supported for bind-mounts");
+    }
+    if options.copy_up && (bind || entry.kind != "tmpfs") {
+        return fail("tmpcopyup is an option of tmpfs");
+    }
+    if at == "/proc" && !bind && !options.remount && entry.kind != "proc" {
+        return fail("it cannot be mounted because it is not of type proc");
+    }
+    if at.starts_with("/proc/") && !PROC_FILES.contains(&at.as_str()) {
+        return fail("it cannot be mounted because it is inside /proc");
+    }
+    Ok(())
 }
 
 /// A detached copy of the host tree with its final attributes: nobody sees it half made.
@@ -91,21 +142,20 @@ fn clone_source(
     let source = error.c_string(&entry.source)?;
     let mount = mount::clone_host_tree(&source, options.recursive_bind)
         .map_err(|errno| error.errno(&step("clone"), errno))?;
-    let words = ["idmap", "ridmap"].map(|word| entry.options.iter().any(|option| option == word));
-    if words.contains(&true) {
-        owners.apply(mount.as_fd(), (&[], &[]), words[1], &step("idmap"), error)?;
+    let maps = (&entry.uid_mappings[..], &entry.gid_mappings[..]);
+    if options.idmap.is_some() || !maps.0.is_empty() || !maps.1.is_empty() {
+        let recursive = options.idmap == Some(Recursive::Yes);
+        owners.apply(mount.as_fd(), maps, recursive, &step("idmap"), error)?;
     }
     let set = |change: Change| {
         mount::set_attributes(mount.as_fd(), c"", change)
             .map_err(|errno| error.errno(&step("set attributes of"), errno))
     };
-    let (propagation, recursive) = options.propagation.unwrap_or((Propagation::Private, true));
-    set(Change { propagation: Some(propagation), recursive, ..Change::default() })?;
-    if options.set | options.clear != 0 {
-        set(Change { set: options.set, clear: options.clear, ..Change::default() })?;
+    for change in propagation(&options.propagation) {
+        set(change)?;
     }
-    if options.set_recursive != 0 {
-        set(Change { set: options.set_recursive, recursive: true, ..Change::default() })?;
+    for change in attributes(options) {
+        set(change).map_err(|failure| locked(failure, &change))?;
     }
     Ok(mount)
 }
@@ -118,12 +168,50 @@ fn push_bind(
 ) -> Result<(), SpawnError> {
     let is_dir = path::is_dir(&mount).map_err(|errno| error.errno("stat a mount source", errno))?;
     let missing = if is_dir { Missing::Directory } else { Missing::File };
+    if clean(&entry.destination) == "/proc" && path::fs_magic(&mount) != Ok(path::PROC_MAGIC) {
+        let why = "invalid mount at /proc: it cannot be mounted because it is not of type proc";
+        return Err(error.plain(why));
+    }
     steps.push(Op::Bind { mount, target: target(&entry.destination, missing, error)? });
     Ok(())
 }
 
+/// The steps of mount_setattr(2), in order: one's own attributes, then those of the whole tree.
+fn attributes(options: &MountOptions) -> impl Iterator<Item = Change> + use<> {
+    let own = Change { set: options.set, clear: options.clear, ..Change::default() };
+    let (set, clear) = (options.set_recursive, options.clear_recursive);
+    let all = Change { set, clear, recursive: true, ..Change::default() };
+    [own, all].into_iter().filter(|change| change.set | change.clear != 0)
+}
+
+/// Private without a word. A change of the top alone finds the mounts below as slaves, and not as the peers of the
+/// host's that a clone's are: nothing travels back by omission.
+fn propagation(words: &[(Propagation, bool)]) -> Vec<Change> {
+    let change = |(propagation, recursive): (Propagation, bool)| Change {
+        propagation: Some(propagation),
+        recursive,
+        ..Change::default()
+    };
+    match words {
+        [] => vec![change((Propagation::Private, true))],
+        [(Propagation::Shared, _) | (_, true), ..] => words.iter().copied().map(change).collect(),
+        [(_, false), ..] => {
+            std::iter::once((Propagation::Slave, true)).chain(words.iter().copied()).map(change).collect()
+        }
+    }
+}
+
+/// What a less privileged mount namespace inherits is locked (mount_namespaces(7)); the kernel only says EPERM.
+fn locked(mut failure: SpawnError, change: &Change) -> SpawnError {
+    if failure.errno == naru_kernel::Errno::PERM.raw_os_error() && change.clear != 0 {
+        failure.message.push_str(" (flags that the source's owner set are locked and cannot be cleared)");
+    }
+    failure
+}
+
 fn push_fs(
     steps: &mut Steps,
+    input: &Input<'_>,
     entry: &oci::Mount,
     options: &MountOptions,
     error: StartError,
@@ -133,24 +221,98 @@ fn push_fs(
         "devpts" => Keep::Devpts,
         _ => Keep::Nothing,
     };
-    let (read_only, attrs) = (options.set & RDONLY != 0, options.set & !RDONLY);
-    // A tmpfs at /dev gets its nodes after it is attached; it becomes read-only, if asked, only then. procfs and sysfs
-    // are read-only at once.
-    let late = read_only && entry.kind == "tmpfs";
+    let read_only = options.set & RDONLY != 0;
+    // A file system at /dev gets its nodes after it is attached; it becomes read-only, if asked, only then. procfs and
+    // sysfs are read-only at once.
+    let late = read_only && (entry.kind == "tmpfs" || clean(&entry.destination) == "/dev");
+    let mut data = data_options(&options.data, error)?;
+    for word in &options.superblock {
+        data.push((error.c_string(word)?, None));
+    }
+    if read_only && !late && !PSEUDO.contains(&entry.kind.as_str()) {
+        // A device that cannot be written has to be told so before it is mounted.
+        data.push((c"ro".to_owned(), None));
+    }
+    let label = label(input.spec, &entry.kind, error)?;
+    if let Some(label) = label.as_ref().filter(|_| entry.kind != "mqueue") {
+        data.push((c"context".to_owned(), Some(label.clone())));
+    }
     steps.push(Op::NewFs(NewFs {
         kind: error.c_string(&entry.kind)?,
         source: error.c_string(if entry.source.is_empty() { &entry.kind } else { &entry.source })?,
-        options: data_options(&options.data, error)?,
-        attrs: if late { attrs } else { options.set },
+        options: data,
+        attrs: if late { options.set & !RDONLY } else { options.set },
+        changes: options
+            .propagation
+            .iter()
+            .map(|(word, recursive)| Change {
+                propagation: Some(*word),
+                recursive: *recursive,
+                ..Change::default()
+            })
+            .chain(attributes(options).filter(|change| change.recursive))
+            .collect(),
         target: target(&entry.destination, Missing::Directory, error)?,
         // What hides and protects parts of these two must lie on them, and not where a link led a moment ago.
         plain_target: matches!(entry.kind.as_str(), "proc" | "sysfs"),
         keep,
+        inherit: inherit(entry, options),
+        label: label.filter(|_| entry.kind == "mqueue"),
     }));
     if late {
         let change = Change { set: RDONLY, ..Change::default() };
         steps
             .push(Op::ChangeMount { target: target(&entry.destination, Missing::Directory, error)?, change });
+    }
+    Ok(())
+}
+
+/// A tmpfs looks like the directory that it covers, where its options do not say otherwise.
+fn inherit(entry: &oci::Mount, options: &MountOptions) -> Inherit {
+    let says = |key: &str| options.data.iter().any(|option| option.starts_with(key));
+    Inherit {
+        mode: entry.kind == "tmpfs" && !says("mode="),
+        owner: options.copy_up && !says("uid=") && !says("gid="),
+        files: options.copy_up,
+    }
+}
+
+/// The SELinux context of a new file system; procfs and sysfs have labels of their own, cgroups too.
+fn label(spec: &oci::Spec, kind: &str, error: StartError) -> Result<Option<CString>, SpawnError> {
+    let label = &spec.linux.mount_label;
+    if label.is_empty() || matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2") {
+        return Ok(None);
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(error.plain(
+            "a mount label is specified in config, but selinux is disabled or not supported on this machine",
+        ));
+    }
+    error.c_string(label).map(Some)
+}
+
+/// The mount that is at the destination already gets other attributes and, when it is no bind, other options.
+fn remount(
+    steps: &mut Steps,
+    entry: &oci::Mount,
+    options: &MountOptions,
+    error: StartError,
+) -> Result<(), SpawnError> {
+    let at = || target(&entry.destination, Missing::Directory, error);
+    let mut data = data_options(&options.data, error)?;
+    for word in &options.superblock {
+        data.push((error.c_string(word)?, None));
+    }
+    if !is_bind(entry, options) && !data.is_empty() {
+        steps.push(Op::Reconfigure { target: at()?, options: data });
+    }
+    let propagation = options.propagation.iter().map(|(propagation, recursive)| Change {
+        propagation: Some(*propagation),
+        recursive: *recursive,
+        ..Change::default()
+    });
+    for change in attributes(options).chain(propagation) {
+        steps.push(Op::ChangeMount { target: at()?, change });
     }
     Ok(())
 }
@@ -192,8 +354,7 @@ fn cgroup(
         options: vec![(c"mode".to_owned(), Some(c"755".to_owned()))],
         attrs: flags & !RDONLY,
         target: target(&base, Missing::Directory, error)?,
-        plain_target: false,
-        keep: Keep::Nothing,
+        ..NewFs::default()
     }));
     for hierarchy in &layout.v1 {
         let at = format!("{base}/{}", hierarchy.directory_name());
@@ -246,8 +407,7 @@ fn cgroup_mount(
             options: data_options(&words, error)?,
             attrs: view.flags,
             target,
-            plain_target: false,
-            keep: Keep::Nothing,
+            ..NewFs::default()
         }));
         return Ok(());
     }
@@ -259,42 +419,5 @@ fn cgroup_mount(
     let entry = oci::Mount { source: source.to_string_lossy().into_owned(), ..oci::Mount::default() };
     let options = MountOptions { set: view.flags, recursive_bind: false, ..MountOptions::default() };
     steps.push(Op::Bind { mount: clone_source(&entry, &options, view.owners, error)?, target });
-    Ok(())
-}
-
-/// Whether /dev is a file system of the container's own; a bind-mounted host /dev is left as it is.
-fn own_dev(spec: &oci::Spec) -> bool {
-    let at_dev = |entry: &&oci::Mount| entry.destination.trim_end_matches('/') == "/dev";
-    spec.mounts.iter().rev().find(at_dev).is_none_or(|entry| entry.kind == "tmpfs")
-}
-
-fn devices(steps: &mut Steps, input: &Input<'_>, error: StartError) -> Result<(), SpawnError> {
-    const CHARACTER: u32 = 0o020_000;
-    for (path, major, minor) in DEV_NODES {
-        let host = error.c_string(path)?;
-        let target = file_target(path, error)?;
-        let mode = CHARACTER | 0o666;
-        steps.push(Op::Device(DeviceNode { target, host, mode, major, minor, uid: 0, gid: 0 }));
-    }
-    for device in &input.spec.linux.devices {
-        let kind = match device.kind.as_str() {
-            "c" | "u" => CHARACTER,
-            "b" => 0o060_000,
-            "p" => 0o010_000,
-            other => return Err(error.plain(&format!("unknown type {other:?} of device {}", device.path))),
-        };
-        steps.push(Op::Device(DeviceNode {
-            target: file_target(&device.path, error)?,
-            host: error.c_string(&device.path)?,
-            mode: kind | device.file_mode.unwrap_or(0o666) & 0o7777,
-            major: device.major as u32,
-            minor: device.minor as u32,
-            uid: device.uid,
-            gid: device.gid,
-        }));
-    }
-    for (to, at) in DEV_LINKS {
-        steps.push(Op::Symlink { to: error.c_string(to)?, at: file_target(at, error)? });
-    }
     Ok(())
 }

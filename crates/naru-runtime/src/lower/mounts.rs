@@ -131,6 +131,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
         kind: kind.into(),
         source: source.into(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        ..Mount::default()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Mounts and devices (config.md "Mounts", config-linux.md "Devices").
 
+use super::IdMapping;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Mount {
     pub destination: String,
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
@@ -12,6 +13,11 @@ pub struct Mount {
     pub source: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// Of an idmapped mount; with `idmap` in the options and none here, the container's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
