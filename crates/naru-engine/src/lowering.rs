@@ -6,8 +6,10 @@ use crate::engine::Engine;
 use naru_runtime::cgroup::Layout;
 use naru_runtime::lower::{LowerInput, ResolvedBind, ResolvedDevice, lower};
 use naru_runtime::{devices, oci};
-use naru_types::spec::{ContainerSpec, MountSource, NamespaceMode, NetworkMode, Propagation};
+use naru_types::spec::{ContainerSpec, MountSource, NamespaceMode, NetworkMode, Propagation, Resources};
 use naru_types::{Error, Result};
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 impl Engine {
@@ -33,6 +35,7 @@ impl Engine {
             pid_namespace: self.joined(&spec.namespaces.pid, "pid")?,
             ipc_namespace: self.joined(&spec.namespaces.ipc, "ipc")?,
             devices: resolve_devices(&spec)?,
+            block_devices: block_devices(&spec.resources)?,
             apparmor_profile: apparmor_profile(&spec)?,
             userns_first: spec.security.userns.first(),
             group_max: Some(naru_kernel::ns::highest_group()),
@@ -58,6 +61,7 @@ impl Engine {
             cgroup_path: self.cgroup_path(container),
             cgroup_v2: is_v2_only(),
             host_caps: naru_kernel::caps::permitted(),
+            block_devices: block_devices(&spec.resources)?,
             ..LowerInput::default()
         };
         let mut plain = ContainerSpec { resources: spec.resources.clone(), ..ContainerSpec::default() };
@@ -125,6 +129,25 @@ fn resolve_devices(spec: &ContainerSpec) -> Result<Vec<ResolvedDevice>> {
         all.extend(devices::resolve(device)?);
     }
     Ok(all)
+}
+
+/// The numbers of the block devices that limits name.
+fn block_devices(limits: &Resources) -> Result<BTreeMap<PathBuf, (i64, i64)>> {
+    let numbers = |path: &PathBuf| {
+        let shown = path.display();
+        let stat = std::fs::metadata(path).map_err(|error| {
+            // In Go's words, as Docker has it.
+            let text = error.to_string();
+            let why = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+            Error::invalid(format!("stat {shown}: {why}"))
+        })?;
+        if !stat.file_type().is_block_device() {
+            return Err(Error::invalid(format!("{shown} is not a block device")));
+        }
+        let device = stat.rdev();
+        Ok((path.clone(), (i64::from(rustix::fs::major(device)), i64::from(rustix::fs::minor(device)))))
+    };
+    limits.block_devices().map(numbers).collect()
 }
 
 /// The default profile where AppArmor is enabled; not looked for when the container names its own.

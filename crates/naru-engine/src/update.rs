@@ -73,6 +73,12 @@ fn overlay(own: &mut Resources, change: &Resources) {
         }
     }
     own.oom_kill_disable |= change.oom_kill_disable;
+    if change.cpu_realtime_period != 0 {
+        own.cpu_realtime_period = change.cpu_realtime_period;
+    }
+    if change.cpu_realtime_runtime != 0 {
+        own.cpu_realtime_runtime = change.cpu_realtime_runtime;
+    }
     if change.blkio_weight != 0 {
         own.blkio_weight = change.blkio_weight;
     }

@@ -15,6 +15,7 @@ const CPU_PERIOD_US: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 const CPU_QUOTA_US_MIN: i64 = 1_000;
 const NANOS_PER_CPU: i64 = 1_000_000_000;
 const NANO_CPUS_MIN: i64 = NANOS_PER_CPU / 100;
+const SWAPPINESS: std::ops::RangeInclusive<i64> = 0..=100;
 const BLKIO_WEIGHT: std::ops::RangeInclusive<u16> = 10..=1000;
 const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
 const HEALTH_NANOS_MIN: i64 = 1_000_000;
@@ -67,7 +68,7 @@ fn not_delegated(limits: &Resources) -> Vec<String> {
         ("cpu", limits.nano_cpus != 0 || limits.cpu_shares != 0 || limits.cpu_quota != 0),
         ("cpuset", !limits.cpuset_cpus.is_empty() || !limits.cpuset_mems.is_empty()),
         ("pids", limits.pids.is_some_and(|most| most > 0)),
-        ("blkio", limits.blkio_weight != 0),
+        ("blkio", limits.blkio_weight != 0 || limits.block_devices().next().is_some()),
     ];
     let Ok(layout) = Layout::detect() else { return Vec::new() };
     if !layout.delegated {
@@ -125,10 +126,39 @@ pub fn resources(limits: &Resources, cpus: usize) -> Result<Vec<String>> {
     if limits.blkio_weight > 0 && !BLKIO_WEIGHT.contains(&limits.blkio_weight) {
         return refuse("Range of blkio weight is from 10 to 1000");
     }
+    more_resources(limits)?;
     if limits.oom_kill_disable && limits.memory == 0 {
         warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
     }
     Ok(warnings)
+}
+
+fn more_resources(limits: &Resources) -> Result<()> {
+    let refuse = |text: &str| Err(Error::invalid(text));
+    if limits.blkio_weight_device.iter().any(|device| !BLKIO_WEIGHT.contains(&device.weight)) {
+        return refuse("Range of blkio weight is from 10 to 1000");
+    }
+    if let Some(swappiness) = limits.memory_swappiness.filter(|value| !SWAPPINESS.contains(value)) {
+        return refuse(&format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"));
+    }
+    if limits.cpu_realtime_period != 0
+        && limits.cpu_realtime_runtime > i64::try_from(limits.cpu_realtime_period).unwrap_or(i64::MAX)
+    {
+        return refuse("cpu real-time runtime cannot be higher than cpu real-time period");
+    }
+    if (limits.cpu_realtime_period != 0 || limits.cpu_realtime_runtime != 0) && !has_realtime() {
+        return refuse("kernel does not support CPU real-time scheduler");
+    }
+    match limits.device_rules.iter().find(|rule| naru_runtime::lower::device_rule(rule).is_none()) {
+        Some(rule) => refuse(&format!("invalid device cgroup rule format: '{rule}'")),
+        None => Ok(()),
+    }
+}
+
+/// CONFIG_RT_GROUP_SCHED, and the cpu controller in v1.
+fn has_realtime() -> bool {
+    let Ok(layout) = Layout::detect() else { return false };
+    layout.v1_with("cpu").is_some_and(|hierarchy| hierarchy.mount.join("cpu.rt_runtime_us").exists())
 }
 
 /// `0-2,5`: every number has to be a processor of this host.

@@ -43,6 +43,7 @@ pub(crate) fn create(
     log: &mut Log,
 ) -> Result<Option<Cgroup>, OciError> {
     let Some(record) = record else { return Ok(None) };
+    open(record)?.check_free()?;
     let made = Cgroup::create(&record.path).and_then(|cgroup| {
         let warnings = cgroup.apply(&spec.linux.resources)?;
         Ok((cgroup, warnings))
@@ -83,16 +84,8 @@ pub(crate) fn open(record: &CgroupRecord) -> Result<Cgroup, OciError> {
     }
 }
 
-/// A group that cannot be read is not frozen: there is nobody in it.
 pub(crate) fn is_frozen(record: &CgroupRecord) -> bool {
-    let Ok(cgroup) = open(record) else { return false };
-    if let Some(hierarchy) = cgroup.layout().v1_with("freezer") {
-        let file = cgroup.directory_in(hierarchy).join("freezer.state");
-        // FREEZING counts: who froze it waits for the rest.
-        return std::fs::read_to_string(file).is_ok_and(|text| text.trim() != "THAWED");
-    }
-    let file = cgroup.v2_directory().map(|directory| directory.join("cgroup.freeze"));
-    file.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text.trim() == "1")
+    open(record).is_ok_and(|cgroup| cgroup.is_frozen())
 }
 
 /// A device list that denies everything gets the devices that every container has: callers leave them to the runtime.

@@ -3,7 +3,7 @@
 //! What the child reports is answered here: the maps of its user namespace are written, hooks are run, the filter's
 //! listener is handed to its agent. A plain start has no such point and costs no round trip.
 
-use crate::child::{self, GO, HEADER_BYTES, REPORT_BYTES_MAX, ReportKind};
+use crate::child::{self, Entry, GO, HEADER_BYTES, REPORT_BYTES_MAX, ReportKind};
 use crate::compile::namespaces::Caller;
 use crate::compile::{self, Compiled};
 use crate::errors::{Context, StartError, text};
@@ -14,6 +14,7 @@ use crate::request::{SpawnError, SpawnRequest, Spawned};
 use crate::{notify, resctrl, rootless};
 use naru_kernel::process::{Child, CloneArgs};
 use naru_kernel::{Errno, ns, pidfd, process, task, unix};
+use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -79,10 +80,7 @@ struct Heard {
 
 impl Start<'_> {
     pub fn run(&self) -> Result<Spawned, SpawnError> {
-        let (ours, theirs) =
-            unix::seqpacket_pair().map_err(|cause| self.error.io("make a socket pair", &cause))?;
-        let theirs = compile::renumber(theirs, self.compiled.plan.preserve_fds.len(), self.error)?;
-        let (child, early) = self.clone(theirs, &ours)?;
+        let (ours, child, early) = self.bear()?;
         if let Some(tell) = self.tell_birth {
             tell(&child);
         }
@@ -105,8 +103,77 @@ impl Start<'_> {
         }
     }
 
-    /// The child's end of the socket is moved into the child, so execve or exit of the child is our end of file.
-    fn clone(&self, report: OwnedFd, ours: &OwnedFd) -> Result<(Child, VecDeque<Report>), SpawnError> {
+    /// Clones into the v2 group, which is the quick way (no lock of all process groups, cgroup-v2.rst). Where the kernel
+    /// refuses that, or kills the child at birth, the child writes itself in.
+    ///
+    /// It kills when the group, or our own, was ever killed through `cgroup.kill`: up to Linux 6.18 at least,
+    /// `cgroup_css_set_fork` compares the kill count of the *caller's* group with that of the child's, as if a kill had
+    /// come in between.
+    fn bear(&self) -> Result<Born, SpawnError> {
+        let Some(directory) = &self.compiled.cgroup_v2 else { return self.attempt(&Entry::None)? };
+        match self.attempt(&Entry::Cloned)? {
+            Err(_) => {}
+            born => return born,
+        }
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let procs = rustix::fs::openat(directory, "cgroup.procs", flags, Mode::empty())
+            .map_err(|errno| self.error.errno("open cgroup.procs of the control group", errno))?;
+        self.attempt(&Entry::Write(procs))?
+    }
+
+    /// The outer error is final; the inner one calls for another entry, if there is one left.
+    fn attempt(&self, entry: &Entry) -> Result<Result<Born, SpawnError>, SpawnError> {
+        let (ours, theirs) =
+            unix::seqpacket_pair().map_err(|cause| self.error.io("make a socket pair", &cause))?;
+        let theirs = compile::renumber(theirs, self.compiled.plan.preserve_fds.len(), self.error)?;
+        let first = match self.clone(entry, theirs)? {
+            Ok(first) => first,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if !matches!(entry, Entry::None)
+            && let Err(refused) = self.hear_of_entry(&ours)
+        {
+            let _ = pidfd::send_signal(&first.pidfd, naru_types::signal::Signal::KILL);
+            if self.tell_birth.is_none() {
+                let _ = pidfd::wait(&first.pidfd);
+            }
+            return Ok(Err(refused));
+        }
+        if self.compiled.relay.is_none() {
+            return Ok(Ok((ours, first, VecDeque::new())));
+        }
+        let born = self.hear_of_birth(&ours);
+        // The process in between ends right after its word; without one it is stuck or gone.
+        if born.is_err() {
+            let _ = pidfd::send_signal(&first.pidfd, naru_types::signal::Signal::KILL);
+        }
+        pidfd::wait(&first.pidfd)
+            .map_err(|errno| self.error.errno("wait for the process in between", errno))?;
+        born.map(|(child, early)| Ok((ours, child, early)))
+    }
+
+    fn hear_of_entry(&self, socket: &OwnedFd) -> Result<(), SpawnError> {
+        let report = Report::receive(socket, self.error)?;
+        match report.kind {
+            Some(ReportKind::Alive) => Ok(()),
+            Some(ReportKind::GroupRefused) => Err(self.group_refusal(Errno::from_raw_os_error(report.errno))),
+            _ => Err(self.error.plain("the new process was killed as it joined its control group")),
+        }
+    }
+
+    /// What the group's own files say about why it takes no process.
+    fn group_refusal(&self, errno: Errno) -> SpawnError {
+        let why = self.compiled.cgroup_v2.as_ref().and_then(|directory| refusal_of(directory));
+        let step = match why {
+            Some(why) => format!("join the control group, {why}"),
+            None => "join the control group".into(),
+        };
+        self.error.errno(&step, errno)
+    }
+
+    /// The child, or the process in between. The child's end of the socket is moved into the child, so execve or exit of
+    /// the child is our end of file.
+    fn clone(&self, entry: &Entry, report: OwnedFd) -> Result<Result<Child, SpawnError>, SpawnError> {
         let Self { compiled, error, .. } = self;
         let _inside = match &compiled.join_pid {
             Some(fd) => Some(PidNamespace::enter(fd, *error)?),
@@ -116,24 +183,27 @@ impl Start<'_> {
             Some(mask) => Some(OnCpus::go(mask, *error)?),
             None => None,
         };
-        let cgroup = compiled.cgroup_v2.as_ref().map(AsFd::as_fd);
-        let sibling = self.tell_birth.is_some();
-        let failed = |errno| error.errno("clone", errno);
-        let Some(relay) = &compiled.relay else {
-            let args = CloneArgs { namespaces: compiled.namespaces, cgroup, sibling };
-            let child = process::spawn(&args, move || child::run(&compiled.plan, report));
-            return child.map(|child| (child, VecDeque::new())).map_err(failed);
+        let into = matches!(entry, Entry::Cloned);
+        let cgroup = compiled.cgroup_v2.as_ref().filter(|_| into).map(AsFd::as_fd);
+        let relay = compiled.relay.as_ref();
+        let (namespaces, sibling) = match relay {
+            Some(_) => (0, false),
+            None => (compiled.namespaces, self.tell_birth.is_some()),
         };
-        let args = CloneArgs { namespaces: 0, cgroup, sibling: false };
-        let body = move || child::run_relay(relay, compiled.namespaces, &compiled.plan, report);
-        let between = process::spawn(&args, body).map_err(failed)?;
-        let born = self.hear_of_birth(ours);
-        // It ends right after its word; without one it is stuck or gone.
-        if born.is_err() {
-            let _ = pidfd::send_signal(&between.pidfd, naru_types::signal::Signal::KILL);
+        let child = process::spawn(&CloneArgs { namespaces, cgroup, sibling }, move || {
+            if !entry.perform(report.as_fd()) {
+                return process::PANIC_EXIT_CODE;
+            }
+            match relay {
+                Some(relay) => child::run_relay(relay, compiled.namespaces, &compiled.plan, report),
+                None => child::run(&compiled.plan, report),
+            }
+        });
+        match child {
+            Ok(child) => Ok(Ok(child)),
+            Err(errno) if into && may_be_the_group(errno) => Ok(Err(error.errno("clone", errno))),
+            Err(errno) => Err(error.errno("clone", errno)),
         }
-        pidfd::wait(&between.pidfd).map_err(|errno| error.errno("wait for the process in between", errno))?;
-        born
     }
 
     /// The child may be quicker with its first words than the process in between with its only one.
@@ -200,7 +270,10 @@ impl Start<'_> {
                     // A child that is gone by now shows as the end of file.
                     let _ = unix::send(socket, GO, &[]);
                 }
-                Some(ReportKind::Born | ReportKind::JoinFailed) | None => {
+                Some(
+                    ReportKind::Born | ReportKind::JoinFailed | ReportKind::Alive | ReportKind::GroupRefused,
+                )
+                | None => {
                     return Err(self.error.plain("the new process spoke nonsense"));
                 }
             }
@@ -254,6 +327,44 @@ impl Start<'_> {
         notify::deliver(self.spec, self.state, Status::Creating, child.pid, &listener)
             .map_err(|cause| self.error.plain(&cause.to_string()))
     }
+}
+
+/// Our end of the report socket, the child, and what it has said already.
+type Born = (OwnedFd, Child, VecDeque<Report>);
+
+/// Errors of clone3 that CLONE_INTO_CGROUP may have brought (clone(2)); without it they come again if they were not its.
+fn may_be_the_group(errno: Errno) -> bool {
+    // E2BIG and EINVAL: Linux before 5.7 does not know the flag.
+    matches!(
+        errno,
+        Errno::BUSY
+            | Errno::NOENT
+            | Errno::NODEV
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::ACCESS
+            | Errno::TOOBIG
+            | Errno::INVAL
+    )
+}
+
+/// cgroup-v2.rst, "Threads" and "No Internal Process Constraint".
+fn refusal_of(directory: &OwnedFd) -> Option<String> {
+    let read = |name: &str| {
+        let file =
+            rustix::fs::openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        std::io::read_to_string(std::fs::File::from(file)).ok()
+    };
+    match read("cgroup.type")?.trim() {
+        "domain invalid" => return Some("which lies below a threaded one (\"domain invalid\")".into()),
+        "threaded" => return Some("which is threaded and takes only threads of its domain".into()),
+        _ => {}
+    }
+    let handed_out = read("cgroup.subtree_control")?;
+    let handed_out = handed_out.trim();
+    (!handed_out.is_empty()).then(|| {
+        format!("which hands controllers ({handed_out}) to its sub-groups and so holds no processes itself")
+    })
 }
 
 /// The calling thread's children are born in another pid namespace while this lives.

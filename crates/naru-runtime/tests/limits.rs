@@ -252,3 +252,121 @@ fn the_parent_goes_with_its_last_group() {
     naru_runtime::cgroup::remove_parent(&parent).unwrap();
     assert!(!places.iter().any(|place| place.exists()));
 }
+
+/// Up to Linux 6.18 a process that is cloned into a group after `cgroup.kill` is killed at birth.
+#[test]
+fn a_group_that_was_killed_takes_new_processes() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let running = start(&root, &spec(&["sleep", "1000"]), Some(&group)).unwrap();
+    group.0.kill_all().unwrap();
+    running.finish();
+    let (status, text) = start(&root, &spec(&["echo", "alive"]), Some(&group)).unwrap().finish();
+    assert_eq!((status, text.as_str()), (ExitStatus::Code(0), "alive\n"));
+}
+
+#[test]
+fn a_group_that_hands_controllers_on_refuses_by_name() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let Some(directory) = group.0.v2_directory() else {
+        println!("SKIP: needs cgroup v2");
+        return;
+    };
+    let below = directory.join("below");
+    std::fs::create_dir(&below).unwrap();
+    // With a threaded sub-group and no controller, nothing but the type says no.
+    std::fs::create_dir(below.join("invalid")).unwrap();
+    std::fs::write(below.join("cgroup.type"), "threaded").unwrap();
+    let inside = naru_runtime::cgroup::Cgroup::open(&format!("{}/below/invalid", group.0.path())).unwrap();
+    for hierarchy in &inside.layout().v1 {
+        std::fs::create_dir_all(inside.directory_in(hierarchy)).unwrap();
+        if hierarchy.controllers.iter().any(|name| name == "cpuset") {
+            for place in [format!("{}/below", group.0.path()), inside.path().to_owned()] {
+                for (file, value) in [("cpuset.cpus", "0"), ("cpuset.mems", "0")] {
+                    std::fs::write(hierarchy.mount.join(&place).join(file), value).unwrap();
+                }
+            }
+        }
+    }
+    let inside = Group(inside);
+    let error = start(&root, &spec(&["true"]), Some(&inside)).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("domain invalid"), "{error}");
+}
+
+#[test]
+fn a_group_with_processes_is_not_free() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    group.0.check_free().unwrap();
+    let running = start(&root, &spec(&["sleep", "1000"]), Some(&group)).unwrap();
+    assert!(group.0.check_free().unwrap_err().to_string().contains("not empty: 1 process(es)"));
+    group.0.kill_all().unwrap();
+    running.finish();
+    group.0.freeze().unwrap();
+    assert!(group.0.check_free().unwrap_err().to_string().contains("frozen"));
+    group.0.thaw().unwrap();
+    group.0.check_free().unwrap();
+}
+
+/// Half the memory of a small group is filled over and over: reclaim is at work, and the watch wakes.
+#[test]
+fn memory_pressure_wakes() {
+    use naru_runtime::cgroup::PressureLevel;
+    use rustix::event::{PollFd, Timespec, poll};
+    use std::os::fd::AsFd;
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    if lacks(&group, "memory") {
+        return;
+    }
+    let memory = oci::Memory { limit: Some(24 << 20), ..Default::default() };
+    group.0.apply(&oci::Resources { memory, ..Default::default() }).unwrap();
+    let watch = group.0.pressure_watch(PressureLevel::Low).unwrap();
+    let script =
+        "while :; do dd if=/dev/zero of=/tmp/x bs=1M count=64 2>/dev/null; cat /tmp/x >/dev/null; done";
+    let running = start(&root, &spec(&["sh", "-c", script]), Some(&group)).unwrap();
+    let timeout = Timespec { tv_sec: 30, tv_nsec: 0 };
+    let mut polled = [PollFd::from_borrowed_fd(watch.as_fd(), watch.flags())];
+    let woken = poll(&mut polled, Some(&timeout)).unwrap();
+    watch.drain();
+    group.0.kill_all().unwrap();
+    running.finish();
+    assert_eq!(woken, 1, "no memory pressure was told");
+}
+
+#[test]
+fn statistics_tell_of_what_was_done() {
+    if skip() {
+        return;
+    }
+    let (root, group) = (Root::new(), Group::new());
+    let mut running =
+        start(&root, &spec(&["sh", "-c", "head -c 50000000 /dev/zero | wc -c; sleep 1000"]), Some(&group))
+            .unwrap();
+    running.wait_for("50000000");
+    let stats = group.0.stats().unwrap();
+    assert!(stats.cpu.total_ns > 0, "{stats:?}");
+    if group.0.layout().v1_with("cpuacct").is_some() {
+        let all: u64 = stats.cpu.percpu_user_ns.iter().chain(&stats.cpu.percpu_system_ns).sum();
+        assert!(all > 0 && stats.cpu.percpu_ns.iter().sum::<u64>() > 0, "{stats:?}");
+    }
+    if !lacks(&group, "memory") {
+        assert!(stats.memory.usage > 0 && stats.memory.limit > 0, "{stats:?}");
+    }
+    if group.0.v2_directory().is_some_and(|dir| std::fs::read_to_string(dir.join("cpu.pressure")).is_ok()) {
+        assert!(stats.pressure.cpu.is_some() && stats.pressure.io.is_some(), "{stats:?}");
+    } else {
+        println!("SKIP: no PSI");
+    }
+    group.0.kill_all().unwrap();
+    running.finish();
+}

@@ -120,6 +120,50 @@ pub struct Resources {
     pub pids: Option<i64>,
     /// 10..=1000; 0: not set.
     pub blkio_weight: u16,
+    pub blkio_weight_device: Vec<DeviceWeight>,
+    /// Bytes per second.
+    pub blkio_read_bps: Vec<DeviceRate>,
+    pub blkio_write_bps: Vec<DeviceRate>,
+    /// Operations per second.
+    pub blkio_read_iops: Vec<DeviceRate>,
+    pub blkio_write_iops: Vec<DeviceRate>,
+    /// Microseconds, as `cpu_realtime_runtime`; cgroup v1 only.
+    pub cpu_realtime_period: u64,
+    pub cpu_realtime_runtime: i64,
+    /// 0..=100; `None` and −1: the kernel's own. cgroup v1 only.
+    pub memory_swappiness: Option<i64>,
+    /// Lines of the device list, such as `c 13:* rmw`.
+    pub device_rules: Vec<String>,
+}
+
+/// A block device on the host, by its node, and its share of the I/O.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceWeight {
+    pub path: PathBuf,
+    /// 10..=1000.
+    pub weight: u16,
+}
+
+/// A block device on the host, by its node, and how much may be read or written in a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceRate {
+    pub path: PathBuf,
+    pub rate: u64,
+}
+
+impl Resources {
+    /// The four throttles.
+    pub fn blkio_rates(&self) -> [&Vec<DeviceRate>; 4] {
+        [&self.blkio_read_bps, &self.blkio_write_bps, &self.blkio_read_iops, &self.blkio_write_iops]
+    }
+
+    /// Every block device that is named.
+    pub fn block_devices(&self) -> impl Iterator<Item = &PathBuf> {
+        let rates = self.blkio_rates().into_iter().flatten().map(|device| &device.path);
+        self.blkio_weight_device.iter().map(|device| &device.path).chain(rates)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,13 +58,13 @@ pub struct HostConfig {
     pub nano_cpus: i64,
     pub cgroup_parent: String,
     pub blkio_weight: u16,
-    pub blkio_weight_device: Vec<Value>,
-    pub blkio_device_read_bps: Vec<Value>,
-    pub blkio_device_write_bps: Vec<Value>,
+    pub blkio_weight_device: Vec<WeightDevice>,
+    pub blkio_device_read_bps: Vec<ThrottleDevice>,
+    pub blkio_device_write_bps: Vec<ThrottleDevice>,
     #[serde(rename = "BlkioDeviceReadIOps")]
-    pub blkio_device_read_iops: Vec<Value>,
+    pub blkio_device_read_iops: Vec<ThrottleDevice>,
     #[serde(rename = "BlkioDeviceWriteIOps")]
-    pub blkio_device_write_iops: Vec<Value>,
+    pub blkio_device_write_iops: Vec<ThrottleDevice>,
     pub cpu_period: i64,
     pub cpu_quota: i64,
     pub cpu_realtime_period: i64,
@@ -92,6 +92,20 @@ pub struct HostConfig {
     pub readonly_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct WeightDevice {
+    pub path: String,
+    pub weight: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ThrottleDevice {
+    pub path: String,
+    pub rate: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

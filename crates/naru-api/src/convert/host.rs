@@ -139,7 +139,11 @@ fn fill_resources(host: &mut HostConfig, spec: &ContainerSpec) {
     host.cpuset_cpus.clone_from(&limits.cpuset_cpus);
     host.cpuset_mems.clone_from(&limits.cpuset_mems);
     host.pids_limit = limits.pids.filter(|limit| *limit > 0);
-    host.blkio_weight = limits.blkio_weight;
+    super::resources::show_blkio(host, limits);
+    host.cpu_realtime_period = limits.cpu_realtime_period as i64;
+    host.cpu_realtime_runtime = limits.cpu_realtime_runtime;
+    host.memory_swappiness = limits.memory_swappiness;
+    host.device_cgroup_rules = (!limits.device_rules.is_empty()).then(|| limits.device_rules.clone());
     let ulimit = |limit: &naru_types::spec::Ulimit| host_config::Ulimit {
         name: limit.name.clone(),
         hard: limit.hard,

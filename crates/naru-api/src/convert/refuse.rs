@@ -8,25 +8,13 @@ use naru_wire::host_config::HostConfig;
 const RUNTIMES: [&str; 4] = ["", "runc", "io.containerd.runc.v2", "naru"];
 
 pub fn unsupported(config: &Config, host: &HostConfig) -> Result<()> {
-    let set: [(&str, bool); 17] = [
+    let set: [(&str, bool); 8] = [
         ("HostConfig.VolumesFrom", host.volumes_from.as_ref().is_some_and(|list| !list.is_empty())),
         ("HostConfig.VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("HostConfig.Isolation", !matches!(host.isolation.as_str(), "" | "default")),
         ("HostConfig.StorageOpt", !host.storage_opt.is_empty()),
         ("HostConfig.Cgroup", !host.cgroup.is_empty()),
-        ("HostConfig.BlkioWeightDevice", !host.blkio_weight_device.is_empty()),
-        ("HostConfig.BlkioDeviceReadBps", !host.blkio_device_read_bps.is_empty()),
-        ("HostConfig.BlkioDeviceWriteBps", !host.blkio_device_write_bps.is_empty()),
-        ("HostConfig.BlkioDeviceReadIOps", !host.blkio_device_read_iops.is_empty()),
-        ("HostConfig.BlkioDeviceWriteIOps", !host.blkio_device_write_iops.is_empty()),
-        ("HostConfig.CpuRealtimePeriod", host.cpu_realtime_period != 0),
-        ("HostConfig.CpuRealtimeRuntime", host.cpu_realtime_runtime != 0),
-        (
-            "HostConfig.DeviceCgroupRules",
-            host.device_cgroup_rules.as_ref().is_some_and(|list| !list.is_empty()),
-        ),
         ("HostConfig.DeviceRequests", host.device_requests.as_ref().is_some_and(|list| !list.is_empty())),
-        ("HostConfig.MemorySwappiness", host.memory_swappiness.is_some_and(|value| value != -1)),
         ("Config.OnBuild", config.on_build.as_ref().is_some_and(|list| !list.is_empty())),
         (
             "HostConfig.CpuCount, CpuPercent, IOMaximumIOps and IOMaximumBandwidth (Windows only)",

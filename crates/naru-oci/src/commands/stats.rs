@@ -1,12 +1,11 @@
 //! Statistics in the shape of runc's `events`, which containerd and kubelet read (runc's types/events.go).
 
-use naru_runtime::cgroup::{BlkioEntry, Cgroup, MemoryStats, Stats as Measured};
+use naru_runtime::cgroup::{
+    BlkioEntry, Cgroup, HugetlbStats, MemoryEntry, MemoryStats, Pressure, RdmaEntry, Stall, Stats as Measured,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-/// No limit, as the kernel's v1 files and runc show it for v2's `max`.
-const UNLIMITED: u64 = u64::MAX;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Stats {
@@ -16,6 +15,9 @@ pub(super) struct Stats {
     pids: Value,
     blkio: Value,
     hugetlb: Map<String, Value>,
+    /// Only runc's library has it; shown where there is such a device.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    rdma: Value,
     intel_rdt: Value,
     network_interfaces: Value,
 }
@@ -23,54 +25,106 @@ pub(super) struct Stats {
 impl Stats {
     pub fn new(measured: &Measured, cgroup: &Cgroup) -> Self {
         let cpu = &measured.cpu;
+        let io = &measured.blkio;
+        let hugetlb = |(size, stats): (&String, &HugetlbStats)| {
+            let shown = json!({ "usage": stats.usage, "max": stats.max_usage });
+            (size.clone(), without_zeros(shown, json!({ "failcnt": stats.failcnt })))
+        };
         Self {
-            cpu: json!({
-                "usage": without_zeros(json!({
-                    "total": cpu.total_ns,
-                    "percpu": cpu.percpu_ns,
-                }), json!({ "kernel": cpu.system_ns, "user": cpu.user_ns })),
-                "throttling": without_zeros(json!({
-                    "periods": cpu.periods,
-                    "throttledPeriods": cpu.throttled_periods,
-                    "throttledTime": cpu.throttled_ns,
-                }), json!({})),
-            }),
+            cpu: without_zeros(
+                json!({ "psi": pressure(measured.pressure.cpu) }),
+                json!({
+                    "usage": without_zeros(json!({
+                        "total": cpu.total_ns,
+                        "percpu": cpu.percpu_ns,
+                        "percpu_kernel": cpu.percpu_system_ns,
+                        "percpu_user": cpu.percpu_user_ns,
+                    }), json!({ "kernel": cpu.system_ns, "user": cpu.user_ns })),
+                    "throttling": without_zeros(json!({
+                        "periods": cpu.periods,
+                        "throttledPeriods": cpu.throttled_periods,
+                        "throttledTime": cpu.throttled_ns,
+                    }), json!({})),
+                }),
+            ),
             cpuset: cpuset(cgroup),
-            memory: memory(&measured.memory),
+            memory: memory(&measured.memory, measured.pressure.memory),
             pids: without_zeros(
                 json!({ "current": measured.pids.current, "limit": measured.pids.limit }),
                 json!({}),
             ),
             blkio: without_zeros(
                 json!({
-                    "ioServiceBytesRecursive": entries(&measured.blkio.service_bytes),
-                    "ioServicedRecursive": entries(&measured.blkio.serviced),
+                    "ioServiceBytesRecursive": entries(&io.service_bytes),
+                    "ioServicedRecursive": entries(&io.serviced),
+                    "ioQueueRecursive": entries(&io.queued),
+                    "ioServiceTimeRecursive": entries(&io.service_time),
+                    "ioWaitTimeRecursive": entries(&io.wait_time),
+                    "ioMergedRecursive": entries(&io.merged),
+                    "ioTimeRecursive": entries(&io.time),
+                    "sectorsRecursive": entries(&io.sectors),
+                    "psi": pressure(measured.pressure.io),
                 }),
                 json!({}),
             ),
-            hugetlb: Map::new(),
+            hugetlb: measured.hugetlb.iter().map(hugetlb).collect(),
+            rdma: match measured.rdma.current.is_empty() {
+                true => Value::Null,
+                false => json!({
+                    "current": rdma(&measured.rdma.current),
+                    "limit": rdma(&measured.rdma.limit),
+                }),
+            },
             intel_rdt: json!({}),
             network_interfaces: Value::Null,
         }
     }
 }
 
-fn memory(memory: &MemoryStats) -> Value {
-    let entry = |usage: u64, max: u64, limit: u64, failcnt: u64| {
-        without_zeros(json!({ "usage": usage, "max": max }), json!({ "limit": limit, "failcnt": failcnt }))
+fn memory(memory: &MemoryStats, stalls: Option<Pressure>) -> Value {
+    let entry = |entry: MemoryEntry| {
+        let shown = json!({ "usage": entry.usage, "max": entry.max_usage });
+        without_zeros(shown, json!({ "limit": entry.limit, "failcnt": entry.failcnt }))
     };
-    let stat = |names: [&str; 2]| names.iter().find_map(|name| memory.stat.get(*name)).copied().unwrap_or(0);
-    let swap = stat(["total_swap", "swap"]);
+    let own = MemoryEntry {
+        usage: memory.usage,
+        max_usage: memory.max_usage,
+        limit: memory.limit,
+        failcnt: memory.failcnt,
+    };
+    let cache = ["cache", "file"].iter().find_map(|name| memory.stat.get(*name)).copied().unwrap_or(0);
     let raw: BTreeMap<&String, &u64> = memory.stat.iter().collect();
     without_zeros(
-        json!({ "cache": stat(["cache", "file"]), "raw": raw }),
+        json!({ "cache": cache, "raw": raw, "psi": pressure(stalls) }),
         json!({
-            "usage": entry(memory.usage, memory.max_usage, memory.limit, memory.failcnt),
-            "swap": entry(memory.usage.saturating_add(swap), 0, UNLIMITED, 0),
-            "kernel": entry(stat(["kernel", "kernel_stack"]), 0, UNLIMITED, 0),
-            "kernelTCP": entry(stat(["sock", "sock"]), 0, UNLIMITED, 0),
+            "usage": entry(own),
+            "swap": entry(memory.swap),
+            "kernel": entry(memory.kernel),
+            "kernelTCP": entry(memory.kernel_tcp),
         }),
     )
+}
+
+/// An empty object, which is left out, where the kernel has no PSI.
+fn pressure(pressure: Option<Pressure>) -> Value {
+    let stall = |stall: Stall| {
+        json!({
+            "avg10": stall.avg10, "avg60": stall.avg60, "avg300": stall.avg300, "total": stall.total_us,
+        })
+    };
+    pressure.map_or_else(
+        || json!({}),
+        |pressure| json!({ "some": stall(pressure.some), "full": stall(pressure.full) }),
+    )
+}
+
+fn rdma(list: &[RdmaEntry]) -> Value {
+    let entry = |entry: &RdmaEntry| {
+        json!({
+            "device": entry.device, "hcaHandles": entry.hca_handles, "hcaObjects": entry.hca_objects,
+        })
+    };
+    list.iter().map(entry).collect()
 }
 
 /// Which CPUs and nodes the container may use; the flags of v1's cpuset.
@@ -114,8 +168,13 @@ fn list(text: &str) -> Vec<u16> {
 
 fn entries(list: &[BlkioEntry]) -> Value {
     let entry = |entry: &BlkioEntry| {
+        // runc spells v2's as v1's: `Read`.
+        let mut op = entry.op.clone();
+        if let Some(first) = op.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
         without_zeros(
-            json!({ "major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value }),
+            json!({ "major": entry.major, "minor": entry.minor, "op": op, "value": entry.value }),
             json!({}),
         )
     };

@@ -15,6 +15,15 @@ impl Freezer {
         v1.or_else(|| cgroup.v2_directory().map(Self::V2))
     }
 
+    /// Whether it is frozen, or on the way.
+    pub fn is_asked(&self) -> bool {
+        let (file, running) = match self {
+            Self::V1(directory) => (directory.join("freezer.state"), "THAWED"),
+            Self::V2(directory) => (directory.join("cgroup.freeze"), "0"),
+        };
+        files::read(&file).is_ok_and(|text| text.trim() != running)
+    }
+
     /// Asks for the state; whether it is reached.
     pub fn ask(&self, frozen: bool) -> Result<bool, CgroupError> {
         match self {

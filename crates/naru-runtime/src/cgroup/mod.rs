@@ -11,7 +11,9 @@ mod layout;
 mod limits;
 mod oom;
 mod place;
+mod pressure;
 mod stats;
+mod stats_more;
 mod stats_read;
 
 use crate::oci;
@@ -24,7 +26,11 @@ use std::time::Duration;
 
 pub use layout::{Hierarchy, Layout};
 pub use oom::OomWatch;
-pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats};
+pub use pressure::{PressureLevel, PressureWatch};
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryEntry, MemoryStats, PidsStats, Pressure, Pressures,
+    RdmaEntry, RdmaStats, Stall, Stats,
+};
 
 /// Attempts to remove a busy group, and the pause between them: a killed process leaves its group a little after it
 /// was reaped.
@@ -61,6 +67,11 @@ pub enum CgroupError {
     /// What was asked, and why it cannot be.
     #[error("cannot set {0}")]
     Invalid(String),
+    /// As runc says it: two containers in one group would be killed, frozen and limited together.
+    #[error("container's cgroup is not empty: {0} process(es) found")]
+    NotEmpty(usize),
+    #[error("container's cgroup unexpectedly frozen")]
+    Frozen,
     #[error("invalid cgroup path {0:?}")]
     InvalidPath(String),
     #[error("cannot {step} {}: gave up after {attempts} attempts", path.display())]
@@ -163,6 +174,23 @@ impl Cgroup {
         let directory = self.main_directory().ok_or_else(|| self.absent("memory"))?;
         rustix::fs::stat(&directory).map_err(|errno| CgroupError::kernel("read", &directory, errno))?;
         Ok(stats_read::read(self))
+    }
+
+    /// That a new container may have it: it does not exist yet, or nobody is in it and it is not frozen (a frozen one
+    /// would stop the new process before it can say a word). Somebody may have made it with limits of its own.
+    pub fn check_free(&self) -> Result<(), CgroupError> {
+        match self.pids() {
+            Ok(pids) if pids.is_empty() => {}
+            Ok(pids) => return Err(CgroupError::NotEmpty(pids.len())),
+            Err(CgroupError::Kernel { source: Errno::NOENT | Errno::NODEV, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if self.is_frozen() { Err(CgroupError::Frozen) } else { Ok(()) }
+    }
+
+    /// One that cannot be read is not frozen: there is nobody in it. Being frozen counts: who froze it waits for the rest.
+    pub fn is_frozen(&self) -> bool {
+        freezer::Freezer::of(self).is_some_and(|freezer| freezer.is_asked())
     }
 
     /// Stops every process; returns when they are frozen.

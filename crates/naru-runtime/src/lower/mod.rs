@@ -11,9 +11,11 @@ mod resources;
 use crate::oci::{self, Namespace, NamespaceKind};
 use naru_types::spec::{ContainerSpec, NamespaceMode, NetworkMode, Propagation, Seccomp, UserNamespace};
 use naru_types::{Error, Result};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use profile::{SeccompHost, default_seccomp};
+pub use resources::device_rule;
 
 /// Facts that the engine found out.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ pub struct LowerInput {
     pub network_namespace: Option<String>,
     /// `ContainerSpec::devices`, or for a privileged container every device of the host: see [`crate::devices`].
     pub devices: Vec<ResolvedDevice>,
+    /// Major and minor number of every block device that the limits name.
+    pub block_devices: BTreeMap<PathBuf, (i64, i64)>,
     /// For a container that names none; `None` where AppArmor is off ([`crate::apparmor::default_profile`]).
     pub apparmor_profile: Option<String>,
     /// The first id on the host of the container's own user namespace.

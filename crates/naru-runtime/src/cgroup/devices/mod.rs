@@ -39,13 +39,20 @@ pub(super) fn apply(
     }
     match devbpf::attach(fd, &program::compile(&policy)) {
         Ok(()) => Ok(()),
-        // Inside another container's sandbox bpf(2) may be forbidden; its own device rules hold then anyway.
-        Err(Errno::PERM) => {
+        Err(Errno::PERM) if may_go_without(rules) => {
             warnings.push("device access is not limited: the kernel refuses to load the BPF program".into());
             Ok(())
         }
         Err(errno) => Err(CgroupError::kernel("attach the device program to", &directory, errno)),
     }
+}
+
+/// Whether a refused program is only worth a warning, as in runc: inside a user namespace, where bpf(2) is not to be had
+/// and no device node can be made either; or when the list forbids nothing.
+fn may_go_without(rules: &[DeviceRule]) -> bool {
+    let everything =
+        |rule: &DeviceRule| rule.allow && "rwm".chars().all(|letter| rule.access.contains(letter));
+    naru_kernel::ns::in_user_namespace() || rules.iter().all(everything)
 }
 
 /// Writes only what differs from the group's present list, additions first: a running container never loses a device
