@@ -39,6 +39,7 @@ pub mod hooks;
 mod init;
 pub mod keeper;
 pub mod lower;
+mod netdev;
 mod notify;
 pub mod oci;
 mod outside;

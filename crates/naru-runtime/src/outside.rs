@@ -1,6 +1,7 @@
 //! What the parent does to a child that stands at [`crate::plan::Point::Born`]: things that need rights which the child,
 //! in a user namespace of its own, no longer has.
 
+use crate::netdev::Device;
 use naru_kernel::ns::NsFlags;
 use naru_kernel::task::{self, SchedAttr};
 use naru_kernel::{Errno, rlimit};
@@ -23,6 +24,7 @@ pub(crate) enum Outside {
     TimeOffsets(String),
     /// The `tasks` file of a resctrl group.
     Resctrl(PathBuf),
+    NetDevice(Device),
 }
 
 impl Outside {
@@ -38,6 +40,9 @@ impl Outside {
             Self::Scheduler(attr) => task::set_scheduler(pid, *attr),
             Self::TimeOffsets(lines) => write(proc("timens_offsets"), lines),
             Self::Resctrl(tasks) => write(tasks.clone(), &pid.to_string()),
+            Self::NetDevice(device) => {
+                device.perform(pid).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+            }
         }
     }
 
@@ -58,6 +63,9 @@ impl Outside {
             Self::Scheduler(attr) => format!("set the scheduling policy {}", attr.policy),
             Self::TimeOffsets(_) => "set the offsets of the time namespace".into(),
             Self::Resctrl(tasks) => format!("write the process into {}", tasks.display()),
+            Self::NetDevice(device) => {
+                format!("move the network device {} into the container as {}", device.name, device.inside)
+            }
         }
     }
 }

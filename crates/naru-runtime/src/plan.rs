@@ -172,7 +172,11 @@ pub(crate) enum Op {
     /// Of the child's copy of the host's mount tree.
     TreePropagation(Propagation),
     /// At a directory of the host's tree, as the child's mount namespace has it.
-    AttachRoot(CString),
+    AttachRoot {
+        at: CString,
+        /// What it has before: a slave still hears of the host's mounts below it.
+        propagation: Propagation,
+    },
     OpenNull,
     NewFs(NewFs),
     /// A mount that the parent cloned.
@@ -312,7 +316,7 @@ impl Op {
             Self::JoinKeyring(_) => "join a session keyring".into(),
             Self::LoopbackUp => "bring the loopback device up".into(),
             Self::TreePropagation(_) => "change the propagation of the mount tree".into(),
-            Self::AttachRoot(_) => "attach the root file system".into(),
+            Self::AttachRoot { .. } => "attach the root file system".into(),
             Self::OpenNull => "open /dev/null".into(),
             Self::NewFs(fs) => format!("mount {} at {}", lossy(&fs.kind), fs.target.text()),
             Self::Bind { target, .. } => format!("bind mount at {}", target.text()),

@@ -9,6 +9,7 @@ pub mod message;
 pub mod nft;
 mod nft_expr;
 pub mod route;
+pub mod transfer;
 
 use message::{Message, Reply};
 use rustix::io::Errno;

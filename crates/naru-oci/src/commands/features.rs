@@ -1,6 +1,5 @@
 //! `features`: what this runtime knows, for callers that ask before they use it (features.md of the runtime-spec).
 
-use super::mount_options::MOUNT_OPTIONS;
 use super::{Call, Command, NONE, pretty, print};
 use crate::cgroups::{RDMA, SYSTEMD};
 use crate::error::OciError;
@@ -21,9 +20,9 @@ pub(super) const FEATURES: Command = Command {
 /// The oldest runtime-spec version whose config.json is taken.
 const VERSION_MIN: &str = "1.0.0";
 
-/// Mounts with idmap options, and moving network devices in, which the runtime does not do yet.
-const IDMAP: bool = false;
-const NET_DEVICES: bool = false;
+/// Mounts with idmap options, and moving network devices in.
+const IDMAP: bool = true;
+const NET_DEVICES: bool = true;
 
 fn run(_call: &mut Call<'_>) -> Result<u8, OciError> {
     let text = pretty(&features(), b"    ")?;
@@ -37,7 +36,7 @@ fn features() -> Value {
         "ociVersionMin": VERSION_MIN,
         "ociVersionMax": oci::VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
-        "mountOptions": MOUNT_OPTIONS,
+        "mountOptions": naru_runtime::mount_options(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,

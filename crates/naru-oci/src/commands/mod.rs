@@ -8,7 +8,6 @@ mod exec;
 mod features;
 mod kill;
 mod list;
-mod mount_options;
 mod pause;
 mod ps;
 mod spec;

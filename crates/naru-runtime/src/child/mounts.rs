@@ -25,10 +25,14 @@ pub(super) fn open_null(root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), E
     Ok(())
 }
 
-pub(super) fn attach_root(root: BorrowedFd<'_>, at: &CStr) -> Result<(), Errno> {
+pub(super) fn attach_root(
+    root: BorrowedFd<'_>,
+    at: &CStr,
+    propagation: mount::Propagation,
+) -> Result<(), Errno> {
     // A directory of the host may be a shared mount: pivot_root(2) refuses one, and nothing may travel back to it.
-    let private = Some(mount::Propagation::Private);
-    mount::set_attributes(root, c"", Change { propagation: private, recursive: true, ..Change::default() })?;
+    let propagation = Some(propagation);
+    mount::set_attributes(root, c"", Change { propagation, recursive: true, ..Change::default() })?;
     mount::attach_host(root, at)
 }
 

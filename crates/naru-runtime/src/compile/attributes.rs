@@ -47,7 +47,7 @@ pub(crate) fn limits(
             Outside::Rlimit { resource, soft, hard } => steps.warn(Op::Rlimit { resource, soft, hard }),
             Outside::IoPriority { class, level } => steps.push(Op::IoPriority { class, level }),
             Outside::Scheduler(attr) => steps.push(Op::Scheduler(attr)),
-            Outside::TimeOffsets(_) | Outside::Resctrl(_) => {}
+            Outside::TimeOffsets(_) | Outside::Resctrl(_) | Outside::NetDevice(_) => {}
         }
     }
     Ok(())

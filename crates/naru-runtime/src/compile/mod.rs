@@ -23,9 +23,9 @@ use crate::plan::{OnError, Op, Plan, Point, Program, Step};
 use crate::request::{ExecRequest, SpawnError, SpawnRequest, Stdio};
 use crate::rootfs::Rootfs;
 use crate::userns::{self, Maps};
-use crate::{resctrl, user};
+use crate::{netdev, resctrl, user};
 use namespaces::Caller;
-use naru_kernel::mount::{Change, RDONLY};
+use naru_kernel::mount::{Change, Propagation, RDONLY};
 use naru_kernel::ns::{self, NsFlags};
 use naru_kernel::task::Mask;
 use std::ffi::CString;
@@ -77,7 +77,9 @@ pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Com
     let error = StartError::new(Context::Init);
     let SpawnRequest { spec, rootfs, cgroup, netns, stdio, options } = request;
     validate::container(spec, error)?;
+    let devices = netdev::plan(spec, &netns, caller, error)?;
     let mut spaces = namespaces::choose(spec, netns, caller, error)?;
+    spaces.outside.extend(devices);
     let owners = idmap::Owners::new(spec);
     // Layers belong to the image; the root directory of a bundle is its owner's to map (runtime-spec has no word for it).
     let root = if matches!(rootfs, Rootfs::Overlay { .. }) && owners.has_own() {
@@ -449,6 +451,10 @@ fn finish_root(
     error: StartError,
 ) -> Result<(), SpawnError> {
     let linux = &spec.linux;
+    let propagation = options::propagation(&linux.rootfs_propagation);
+    if no_pivot && matches!(propagation, Some((Propagation::Private, _))) {
+        return Err(error.plain("rootfsPropagation of [r]private is not safe without pivot_root"));
+    }
     for (name, value) in &linux.sysctl {
         let name = validate::dotted(name);
         validate::sysctl(&name, spec, own_net, error)?;
@@ -474,7 +480,7 @@ fn finish_root(
         Op::Pivot
     });
     // After the pivot, which a shared root would refuse (pivot_root(2), EINVAL).
-    if let Some((propagation, recursive)) = options::propagation(&linux.rootfs_propagation) {
+    if let Some((propagation, recursive)) = propagation {
         steps.push(Op::ChangeRoot(Change { propagation: Some(propagation), recursive, ..Change::default() }));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::Steps;
 use super::devices;
 use super::idmap::Owners;
-use super::options::{MountOptions, Recursive};
+use super::options::{self, MountOptions, Recursive};
 use crate::cgroup::Cgroup;
 use crate::errors::StartError;
 use crate::oci::{self, NamespaceKind};
@@ -53,7 +53,11 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
     }
     // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
     steps.push(Op::TreePropagation(Propagation::Slave));
-    steps.push(Op::AttachRoot(input.attach_at.to_owned()));
+    let propagation = match options::propagation(&input.spec.linux.rootfs_propagation) {
+        Some((Propagation::Slave, _)) => Propagation::Slave,
+        _ => Propagation::Private,
+    };
+    steps.push(Op::AttachRoot { at: input.attach_at.to_owned(), propagation });
     // Modes below are meant as they are said; the container's own umask comes last.
     steps.push(Op::Umask(0));
     for (entry, options, source) in mounts {

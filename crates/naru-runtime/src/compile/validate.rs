@@ -27,11 +27,9 @@ pub(crate) fn container(spec: &oci::Spec, error: StartError) -> Result<(), Spawn
     if !spec.linux.net_devices.is_empty() && spec.namespace(NamespaceKind::Network).is_none() {
         return fail("unable to move network devices without a NET namespace".into());
     }
-    if !spec.linux.net_devices.is_empty() {
-        return fail(
-            "linux.netDevices are not supported: move the devices into a network namespace and give its path"
-                .into(),
-        );
+    let propagation = &spec.linux.rootfs_propagation;
+    if !propagation.is_empty() && super::options::propagation(propagation).is_none() {
+        return fail(format!("rootfsPropagation={propagation} is not supported"));
     }
     process(&spec.process, error)
 }
