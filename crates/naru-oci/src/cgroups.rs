@@ -8,7 +8,7 @@
 //! | `slice:prefix:name` | with systemd: the scope `prefix-name.scope` in that slice |
 
 use crate::error::OciError;
-use crate::globals::{Globals, Manager};
+use crate::globals::{Globals, Manager, is_real_root};
 use crate::log::Log;
 use crate::state::{CgroupRecord, Driver};
 use naru_kernel::Errno;
@@ -16,7 +16,7 @@ use naru_runtime::cgroup::{Cgroup, CgroupError};
 use naru_runtime::oci::{DeviceRule, Spec};
 
 /// Whether there is a driver for systemd.
-pub(crate) const SYSTEMD: bool = false;
+pub(crate) const SYSTEMD: bool = true;
 /// Whether limits of the rdma controller are set.
 pub(crate) const RDMA: bool = false;
 
@@ -44,8 +44,13 @@ pub(crate) fn create(
 ) -> Result<Option<Cgroup>, OciError> {
     let Some(record) = record else { return Ok(None) };
     open(record)?.check_free()?;
-    let made = Cgroup::create(&record.path).and_then(|cgroup| {
-        let warnings = cgroup.apply(&spec.linux.resources)?;
+    let resources = &spec.linux.resources;
+    let created = match record.driver {
+        Driver::Cgroupfs => Cgroup::create(&record.path),
+        Driver::Systemd => Cgroup::start_scope(&record.path, !is_real_root(), resources),
+    };
+    let made = created.and_then(|cgroup| {
+        let warnings = cgroup.apply(resources)?;
         Ok((cgroup, warnings))
     });
     match made {
@@ -66,10 +71,8 @@ pub(crate) fn place(globals: &Globals, id: &str, asked: &str) -> Result<Option<C
     let path = match globals.manager {
         Manager::Disabled => return Ok(None),
         Manager::Systemd => {
-            return Err(OciError::Unsupported {
-                what: "the systemd cgroup manager".into(),
-                hint: "use --cgroup-manager=cgroupfs".into(),
-            });
+            let path = Cgroup::place_scope(asked, id, !is_real_root())?;
+            return Ok(Some(CgroupRecord { path, driver: Driver::Systemd }));
         }
         Manager::Cgroupfs if asked.is_empty() => format!("/{id}"),
         Manager::Cgroupfs if asked.starts_with('/') => clean(asked),
@@ -80,7 +83,8 @@ pub(crate) fn place(globals: &Globals, id: &str, asked: &str) -> Result<Option<C
 
 pub(crate) fn open(record: &CgroupRecord) -> Result<Cgroup, OciError> {
     match record.driver {
-        Driver::Cgroupfs | Driver::Systemd => Ok(Cgroup::open(&record.path)?),
+        Driver::Cgroupfs => Ok(Cgroup::open(&record.path)?),
+        Driver::Systemd => Ok(Cgroup::open_scope(&record.path, !is_real_root())?),
     }
 }
 

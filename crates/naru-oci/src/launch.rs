@@ -106,7 +106,11 @@ fn make(
     let raw = (signals.is_some() && wanted.spec.process.terminal).then(Raw::enter).transpose()?;
     let spawned = wanted.spawn(locked, cgroup.as_ref(), state, inherited, raw.as_ref())?;
     log.warn_all(&spawned.warnings);
-    let done = wanted.announce(locked, state, &spawned).and_then(|()| match &signals {
+    let settled = match &cgroup {
+        Some(cgroup) => cgroup.settle(&wanted.spec.linux.resources).map_err(OciError::from),
+        None => Ok(()),
+    };
+    let done = settled.and_then(|()| wanted.announce(locked, state, &spawned)).and_then(|()| match &signals {
         Some(signals) => {
             let terminal = spawned.pty_master.zip(raw);
             foreground::wait(&Process { pid: spawned.pid, pidfd: &spawned.pidfd }, terminal, signals)

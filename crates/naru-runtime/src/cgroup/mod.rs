@@ -15,6 +15,7 @@ mod pressure;
 mod stats;
 mod stats_more;
 mod stats_read;
+mod systemd;
 
 use crate::oci;
 use naru_kernel::Errno;
@@ -22,6 +23,7 @@ use naru_types::signal::Signal;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use layout::{Hierarchy, Layout};
@@ -31,6 +33,7 @@ pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryEntry, MemoryStats, PidsStats, Pressure, Pressures,
     RdmaEntry, RdmaStats, Stall, Stats,
 };
+pub use systemd::DbusError;
 
 /// Attempts to remove a busy group, and the pause between them: a killed process leaves its group a little after it
 /// was reaped.
@@ -72,6 +75,13 @@ pub enum CgroupError {
     NotEmpty(usize),
     #[error("container's cgroup unexpectedly frozen")]
     Frozen,
+    #[error("cannot {step} the unit {unit}: {source}")]
+    Systemd {
+        step: &'static str,
+        unit: String,
+        #[source]
+        source: DbusError,
+    },
     #[error("invalid cgroup path {0:?}")]
     InvalidPath(String),
     #[error("cannot {step} {}: gave up after {attempts} attempts", path.display())]
@@ -107,6 +117,19 @@ pub fn remove_parent(name: &str) -> Result<(), CgroupError> {
 pub struct Cgroup {
     layout: Layout,
     path: String,
+    driver: Driver,
+    /// Of a scope that has just been made.
+    placeholder: Arc<Mutex<Option<systemd::Placeholder>>>,
+}
+
+/// Who makes the group and takes it away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// We do, in the file system.
+    #[default]
+    Fs,
+    /// A scope of systemd: of the system's manager, or of the user's.
+    Systemd { user: bool },
 }
 
 impl Cgroup {
@@ -143,7 +166,53 @@ impl Cgroup {
         if path.split('/').any(bad) {
             return Err(CgroupError::InvalidPath(path.to_owned()));
         }
-        Ok(Self { layout: Layout::detect()?, path: path.to_owned() })
+        Ok(Self { layout: Layout::detect()?, path: path.to_owned(), driver: Driver::Fs, placeholder: Arc::default() })
+    }
+
+    /// Where [`Cgroup::start_scope`] will put the container: the path of its scope, from `slice:prefix:name`.
+    pub fn place_scope(cgroups_path: &str, id: &str, user: bool) -> Result<String, CgroupError> {
+        systemd::place(cgroups_path, id, user)
+    }
+
+    /// Has systemd make the scope with these limits. A process of ours keeps it until [`Cgroup::settle`].
+    pub fn start_scope(path: &str, user: bool, resources: &oci::Resources) -> Result<Self, CgroupError> {
+        let cgroup = Self::open_scope(path, user)?;
+        if user {
+            // What a user's manager calls the root is its own group, which must be the part that we may use.
+            let group = systemd::manager_group(user)?;
+            let same = |root: &PathBuf| root.ends_with(group.trim_start_matches('/'));
+            if !cgroup.layout.v2.as_ref().is_some_and(same) {
+                return Err(CgroupError::NotDelegated("memory"));
+            }
+        }
+        let placeholder = systemd::start(&cgroup.path, user, cgroup.layout.is_v2_only(), resources)?;
+        *cgroup.held() = Some(placeholder);
+        Ok(cgroup)
+    }
+
+    /// A scope that was made before.
+    pub fn open_scope(path: &str, user: bool) -> Result<Self, CgroupError> {
+        Ok(Self { driver: Driver::Systemd { user }, ..Self::open(path)? })
+    }
+
+    /// The container's first process is inside: what kept the scope until now ends, and the processes' limit, which
+    /// had to leave room for it, becomes what was asked for.
+    pub fn settle(&self, resources: &oci::Resources) -> Result<(), CgroupError> {
+        let (Driver::Systemd { user }, true) = (self.driver, self.held().take().is_some()) else { return Ok(()) };
+        if resources.pids.limit != Some(1) {
+            return Ok(());
+        }
+        let pids = oci::Resources { pids: resources.pids.clone(), ..Default::default() };
+        systemd::update(&self.path, user, self.layout.is_v2_only(), &pids)?;
+        limits::apply(self, &pids).map(drop)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<systemd::Placeholder>> {
+        self.placeholder.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 
     pub fn path(&self) -> &str {
@@ -166,7 +235,18 @@ impl Cgroup {
 
     /// Sets limits, at creation and live. Returns warnings for what this kernel cannot do and nobody insisted on.
     pub fn apply(&self, resources: &oci::Resources) -> Result<Vec<String>, CgroupError> {
-        limits::apply(self, resources)
+        let Driver::Systemd { user } = self.driver else { return limits::apply(self, resources) };
+        let mut rounded = systemd::rounded(resources);
+        if self.held().is_some() {
+            // systemd was told at the start, and the placeholder must not use up the only process.
+            if rounded.pids.limit == Some(1) {
+                rounded.pids.limit = None;
+            }
+        } else {
+            limits::check(self, &rounded)?;
+            systemd::update(&self.path, user, self.layout.is_v2_only(), &rounded)?;
+        }
+        limits::apply(self, &rounded)
     }
 
     pub fn stats(&self) -> Result<Stats, CgroupError> {
@@ -270,6 +350,10 @@ impl Cgroup {
     /// directories stay.
     pub fn delete(&self) -> Result<(), CgroupError> {
         let mut first_error = None;
+        if let Driver::Systemd { user } = self.driver {
+            drop(self.held().take());
+            first_error = systemd::stop(&self.path, user).err();
+        }
         let v1 = self.layout.v1.iter().map(|hierarchy| self.directory_in(hierarchy));
         for directory in v1.chain(self.v2_directory()) {
             // Every hierarchy gets its turn, whatever happened in the one before.

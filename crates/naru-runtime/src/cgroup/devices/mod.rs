@@ -3,6 +3,7 @@
 
 mod policy;
 mod program;
+mod units;
 
 use super::{Cgroup, CgroupError, files};
 use crate::oci::DeviceRule;
@@ -10,6 +11,8 @@ use naru_kernel::Errno;
 use naru_kernel::devbpf;
 use policy::{Exception, Policy};
 use std::path::Path;
+
+pub(super) use units::for_systemd;
 
 /// Rules of one list; runc has no bound, a BPF program has.
 const RULES_MAX: usize = 4096;

@@ -105,6 +105,11 @@ fn first_of(directory: &Path, names: [&str; 2], value: impl Fn(&str) -> String) 
     }
 }
 
+/// The weight of io.weight for one of v1.
+pub(in crate::cgroup) fn io_weight(weight: u16) -> u64 {
+    in_range_of("io.weight", weight)
+}
+
 /// Weights are 10..=1000; io.weight alone has 1..=10000.
 fn in_range_of(file: &str, weight: u16) -> u64 {
     let weight = u64::from(weight);

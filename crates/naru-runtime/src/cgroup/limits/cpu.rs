@@ -123,7 +123,7 @@ fn set<T: PartialEq + Default>(value: Option<T>) -> Option<T> {
 /// cpu.shares 2..=262144 to cpu.weight 1..=10000, so that the minimum, the default (1024 → 100) and the maximum meet:
 /// the quadratic in log2 that runc and crun use since 2025. The straight line of before made 1024 a weight of 39, less
 /// than half of what every other group of the host has.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(in crate::cgroup) fn weight_of_shares(shares: u64) -> u64 {
     if shares <= SHARES_MIN {
         return 1;
     }

@@ -137,7 +137,7 @@ fn not_in_v2(memory: &Memory, warnings: &mut Vec<String>) -> Result<(), CgroupEr
 }
 
 /// v2 limits swap alone; the spec's number is memory plus swap. `None`: leave it.
-fn swap_alone(memory: &Memory) -> Result<Option<i64>, CgroupError> {
+pub(in crate::cgroup) fn swap_alone(memory: &Memory) -> Result<Option<i64>, CgroupError> {
     let (limit, swap) = (memory.limit.unwrap_or(0), memory.swap.unwrap_or(0));
     let invalid = |why: &str| Err(CgroupError::Invalid(format!("swap limit {swap}: {why}")));
     match (limit, swap) {
@@ -154,7 +154,7 @@ fn swap_alone(memory: &Memory) -> Result<Option<i64>, CgroupError> {
 }
 
 /// checkBeforeUpdate. What cannot be read is not held against anybody: the group may be about to be made.
-fn check_usage(directory: &Path, memory: &Memory) -> Result<(), CgroupError> {
+pub(super) fn check_usage(directory: &Path, memory: &Memory) -> Result<(), CgroupError> {
     let Some(usage) =
         files::read_number(&directory.join("memory.current")).filter(|_| memory.check_before_update)
     else {

@@ -15,6 +15,10 @@ mod others;
 use super::{Cgroup, CgroupError, devices};
 use crate::oci;
 
+pub(super) use block_io::io_weight;
+pub(super) use cpu::weight_of_shares as cpu_weight;
+pub(super) use memory::swap_alone;
+
 pub(super) fn apply(cgroup: &Cgroup, resources: &oci::Resources) -> Result<Vec<String>, CgroupError> {
     let mut told = Vec::new();
     let warnings = &mut told;
@@ -45,6 +49,14 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &oci::Resources) -> Result<Vec<S
     // Last, so that it wins over what was converted from the v1 words.
     optional(others::unified(cgroup, &resources.unified), "unified settings", warnings)?;
     Ok(told)
+}
+
+/// What is refused by the present state of the group, before anybody has changed it.
+pub(super) fn check(cgroup: &Cgroup, resources: &oci::Resources) -> Result<(), CgroupError> {
+    match cgroup.controller_directory("memory") {
+        Some((directory, true)) => memory::check_usage(&directory, &resources.memory),
+        _ => Ok(()),
+    }
 }
 
 /// `-1` is `max`.
