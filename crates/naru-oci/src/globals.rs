@@ -101,12 +101,7 @@ fn given_root(text: &str) -> Result<PathBuf, OciError> {
 
 /// Root of the initial user namespace, whose map is the whole range (user_namespaces(7)).
 pub(crate) fn is_real_root() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        return false;
-    }
-    // Without the file the kernel has no user namespaces.
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.is_empty() || map.split_whitespace().eq(["0", "0", "4294967295"])
+    rustix::process::geteuid().is_root() && !naru_kernel::ns::in_user_namespace()
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ fn make(
     inherited: Inherited,
     log: &mut Log,
 ) -> Result<u8, OciError> {
-    state::replace(&locked.directory, CONFIG, &wanted.config)?;
+    // Nobody looks for it before there is a state.
+    let config = locked.directory.join(CONFIG);
+    std::fs::write(&config, &wanted.config).map_err(|cause| OciError::file("write", &config, cause))?;
     state.write(&locked.directory)?;
     let cgroup = cgroups::create(globals, &wanted.spec, state.cgroup.as_ref(), log)?;
     if cgroup.is_none() {

@@ -47,12 +47,19 @@ impl Layout {
     /// Reads /proc/self/mountinfo. A mount that is hidden under a later one does not count: what is asked is what a
     /// path leads to.
     pub fn detect() -> Result<Self, CgroupError> {
-        let entries = mountinfo::read()
-            .map_err(|cause| CgroupError::io("read", Path::new("/proc/self/mountinfo"), &cause))?;
-        let layout = Self::from_mounts(&entries, |path| {
+        let magic = |path: &Path| {
             let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
             path::fs_magic(fd).ok()
-        });
+        };
+        // Where everybody looks (file-hierarchy(7)): one look instead of the whole table of mounts.
+        let usual = Path::new("/sys/fs/cgroup");
+        let layout = if magic(usual) == Some(path::CGROUP2_MAGIC) {
+            Self { v2: Some(usual.to_owned()), ..Self::default() }
+        } else {
+            let entries = mountinfo::read()
+                .map_err(|cause| CgroupError::io("read", Path::new("/proc/self/mountinfo"), &cause))?;
+            Self::from_mounts(&entries, magic)
+        };
         let root = rustix::process::geteuid().is_root() && !ns::in_user_namespace();
         Ok(if root { layout } else { layout.only_delegated() })
     }
