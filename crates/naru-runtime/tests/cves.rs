@@ -5,10 +5,11 @@
 
 mod common;
 
-use common::{Group, Root, exec, skip, spec, start, start_with};
+use common::{Group, Root, exec, skip, spec, start, start_options, start_with};
 use naru_kernel::pidfd::{self, ExitStatus};
 use naru_kernel::{Errno, keyring};
-use naru_runtime::oci::{self, Mount};
+use naru_runtime::hooks::HookInput;
+use naru_runtime::oci::{self, Hook, Mount};
 use naru_runtime::request::{NetNs, SpawnOptions, SpawnRequest, Stdio};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
@@ -20,6 +21,7 @@ fn bind(source: &Path, destination: &str) -> Mount {
         kind: "bind".into(),
         source: source.display().to_string(),
         options: vec!["rbind".into(), "rprivate".into()],
+        ..Mount::default()
     }
 }
 
@@ -175,8 +177,22 @@ fn a_sysctl_is_never_written_to_something_else() {
     std::fs::write(&bait, "untouched").unwrap();
     let mut config = spec(&["true"]);
     config.linux.sysctl.insert("net.ipv4.ping_group_range".into(), "0 0".into());
-    config.mounts.push(bind(volume.path(), "/proc/sys/net/ipv4"));
-    let error = start(&root, &config, Some(&group)).map(|_| ()).unwrap_err();
+    // No mount of the spec's may lie there, but a hook can put one.
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().display().to_string();
+    config.root.path.clone_from(&at);
+    let mount =
+        ["mount", "-o", "bind", &volume.path().display().to_string(), &format!("{at}/proc/sys/net/ipv4")];
+    let hook = Hook {
+        path: "/bin/busybox".into(),
+        args: mount.iter().map(|word| (*word).to_owned()).collect(),
+        ..Hook::default()
+    };
+    let list = oci::Hooks { create_container: vec![hook], ..oci::Hooks::default() };
+    let state = oci::State { id: "one".into(), bundle: "/".into(), ..oci::State::default() };
+    let input = HookInput { hooks: &list, state };
+    let options = SpawnOptions { hooks: Some(&input), ..SpawnOptions::default() };
+    let error = start_options(&root, &config, Some(&group), options).map(|_| ()).unwrap_err();
     assert_eq!(error.errno, Errno::XDEV.raw_os_error(), "{error}");
     assert_eq!(std::fs::read_to_string(bait).unwrap(), "untouched");
 }

@@ -80,6 +80,7 @@ fn mount_destinations_resolve_inside() {
         kind: "bind".into(),
         source: source.path().display().to_string(),
         options: vec!["rbind".into()],
+        ..Mount::default()
     });
     if let Ok(running) = start(&root, &spec, Some(&group)) {
         running.finish();
@@ -108,6 +109,7 @@ fn a_dangling_target_makes_nothing_outside() {
             kind: "bind".into(),
             source: from.display().to_string(),
             options: vec!["rbind".into()],
+            ..Mount::default()
         });
         assert!(start(&root, &spec, Some(&group)).is_err(), "{link}");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "{link}");
@@ -128,6 +130,7 @@ fn read_only_binds() {
         kind: "bind".into(),
         source: from.display().to_string(),
         options: vec!["rbind".into(), access.into(), "rprivate".into()],
+        ..Mount::default()
     };
     let mut spec = spec(&["sh", "-c", "cat /made/file; touch /ro/x 2>/dev/null || echo ro; touch /rw/x"]);
     spec.mounts.push(bind("/made/file", source.path().join("file"), "rro"));
