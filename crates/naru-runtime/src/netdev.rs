@@ -74,12 +74,11 @@ impl Device {
     /// Moves it into the namespace of `pid`, with its lasting addresses, and brings it up there.
     pub fn perform(&self, pid: i32) -> io::Result<()> {
         let opened;
-        let netns = match &self.netns {
-            Some(fd) => fd.as_fd(),
-            None => {
-                opened = ns::open(&format!("/proc/{pid}/ns/net"))?;
-                opened.as_fd()
-            }
+        let netns = if let Some(fd) = &self.netns {
+            fd.as_fd()
+        } else {
+            opened = ns::open(&format!("/proc/{pid}/ns/net"))?;
+            opened.as_fd()
         };
         let link = RouteSocket::open()?.link(&self.name)?.ok_or(io::ErrorKind::NotFound);
         let link = link.map_err(|_| io::Error::from_raw_os_error(NO_SUCH_DEVICE))?;
@@ -116,9 +115,8 @@ fn links() -> io::Result<Vec<Link>> {
 /// On a thread in the new namespace. Under a name with `%d` it is the one that was not there `before`.
 fn set_up(name: &str, before: &[Link], addresses: &[LastingAddress]) -> io::Result<()> {
     let links = links()?;
-    let is_it = |link: &&Link| match name.contains('%') {
-        true => before.iter().all(|old| old.index != link.index),
-        false => link.name == name,
+    let is_it = |link: &&Link| {
+        if name.contains('%') { before.iter().all(|old| old.index != link.index) } else { link.name == name }
     };
     let gone = || io::Error::from_raw_os_error(NO_SUCH_DEVICE);
     let index = links.iter().find(is_it).ok_or_else(gone)?.index;

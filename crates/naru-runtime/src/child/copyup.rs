@@ -109,7 +109,7 @@ fn symlink(
 
 /// Of what cannot be opened without an effect: owner and times by name, and a mode that a change of owner took away.
 fn own(to: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<(), Errno> {
-    rustix::fs::chownat(to, name, uid(stat), gid(stat), AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::chownat(to, name, Some(uid(stat)), Some(gid(stat)), AtFlags::SYMLINK_NOFOLLOW)?;
     rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
 }
 
@@ -121,7 +121,7 @@ fn finish(
     mode: Mode,
     buffers: &mut Buffers,
 ) -> Result<(), Errno> {
-    rustix::fs::fchown(to, uid(stat), gid(stat))?;
+    rustix::fs::fchown(to, Some(uid(stat)), Some(gid(stat)))?;
     rustix::fs::fchmod(to, mode)?;
     attributes(from, to, buffers)?;
     rustix::fs::futimens(to, &times(stat))
@@ -147,12 +147,12 @@ fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, buffers: &mut Buffers) -
     Ok(())
 }
 
-fn uid(stat: &Stat) -> Option<Uid> {
-    Some(Uid::from_raw(stat.st_uid))
+fn uid(stat: &Stat) -> Uid {
+    Uid::from_raw(stat.st_uid)
 }
 
-fn gid(stat: &Stat) -> Option<Gid> {
-    Some(Gid::from_raw(stat.st_gid))
+fn gid(stat: &Stat) -> Gid {
+    Gid::from_raw(stat.st_gid)
 }
 
 fn times(stat: &Stat) -> Timestamps {
