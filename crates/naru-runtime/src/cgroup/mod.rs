@@ -166,7 +166,12 @@ impl Cgroup {
         if path.split('/').any(bad) {
             return Err(CgroupError::InvalidPath(path.to_owned()));
         }
-        Ok(Self { layout: Layout::detect()?, path: path.to_owned(), driver: Driver::Fs, placeholder: Arc::default() })
+        Ok(Self {
+            layout: Layout::detect()?,
+            path: path.to_owned(),
+            driver: Driver::Fs,
+            placeholder: Arc::default(),
+        })
     }
 
     /// Where [`Cgroup::start_scope`] will put the container: the path of its scope, from `slice:prefix:name`.
@@ -198,7 +203,9 @@ impl Cgroup {
     /// The container's first process is inside: what kept the scope until now ends, and the processes' limit, which
     /// had to leave room for it, becomes what was asked for.
     pub fn settle(&self, resources: &oci::Resources) -> Result<(), CgroupError> {
-        let (Driver::Systemd { user }, true) = (self.driver, self.held().take().is_some()) else { return Ok(()) };
+        let (Driver::Systemd { user }, true) = (self.driver, self.held().take().is_some()) else {
+            return Ok(());
+        };
         if resources.pids.limit != Some(1) {
             return Ok(());
         }
