@@ -112,13 +112,14 @@ fn make(
         Some(cgroup) => cgroup.settle(&wanted.spec.linux.resources).map_err(OciError::from),
         None => Ok(()),
     };
-    let done = settled.and_then(|()| wanted.announce(locked, state, &spawned)).and_then(|()| match &signals {
-        Some(signals) => {
-            let terminal = spawned.pty_master.zip(raw);
-            foreground::wait(&Process { pid: spawned.pid, pidfd: &spawned.pidfd }, terminal, signals)
-        }
-        None => Ok(0),
-    });
+    let done =
+        settled.and_then(|()| wanted.announce(locked, state, &spawned)).and_then(|()| match &signals {
+            Some(signals) => {
+                let terminal = spawned.pty_master.zip(raw);
+                foreground::wait(&Process { pid: spawned.pid, pidfd: &spawned.pidfd }, terminal, signals)
+            }
+            None => Ok(0),
+        });
     if done.is_err() {
         let _ = pidfd::send_signal(&spawned.pidfd, Signal::KILL);
         let _ = pidfd::wait(&spawned.pidfd);

@@ -165,7 +165,10 @@ fn a_null_device_that_changes() {
         let mut started = 0;
         for _ in 0..STARTS {
             if let Ok(running) = start(&root, &config, Some(&group)) {
-                assert_eq!(running.finish().1, "0\n0\n");
+                let text = running.finish().1;
+                // Where the volume's file system allows no devices, the mask cannot even be opened.
+                let closed = text.lines().all(|line| line.ends_with(": Permission denied"));
+                assert!(text == "0\n0\n" || closed, "{text}");
                 started += 1;
             }
         }

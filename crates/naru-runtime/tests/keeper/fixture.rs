@@ -2,7 +2,7 @@
 
 use crate::common::{Root, spec};
 use naru_runtime::keeper::Role;
-use naru_runtime::keeper::client::{KeeperClient, Notice, StartError, StartNamespaces, Started};
+use naru_runtime::keeper::client::{ClientError, KeeperClient, Notice, StartError, StartNamespaces, Started};
 use naru_runtime::keeper::held::HeldFds;
 use naru_runtime::keeper::protocol::*;
 use naru_runtime::keeper::server::{Ended, run};
@@ -165,7 +165,11 @@ impl Drop for Fixture {
         for entry in self.client.list().unwrap_or_default() {
             if entry.exit.is_none() && entry.target.exec_id.is_none() {
                 let _ = self.client.resume(&entry.target.id);
-                self.client.signal_all(&entry.target.id, Signal::KILL).unwrap();
+                // It may end by itself between the list and now.
+                match self.client.signal_all(&entry.target.id, Signal::KILL) {
+                    Ok(()) | Err(ClientError::Refused { reason: Refusal::NotRunning, .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
                 self.exit(&entry.target);
             }
         }
