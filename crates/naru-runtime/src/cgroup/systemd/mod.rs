@@ -89,7 +89,7 @@ pub(super) fn start(
     body.array(8, |_| {});
     let body = body.finish();
     let failed = told("start", unit);
-    let mut connection = subscribed(user).map_err(&failed)?;
+    let mut connection = subscribed(user).map_err(told("reach the manager for", unit))?;
     let mut asked = job(&mut connection, "StartTransientUnit", "ssa(sv)a(sa(sv))", &body);
     if matches!(&asked, Err(DbusError::Refused { name, .. }) if name.ends_with(".UnitExists")) {
         // Perhaps one that failed and that nobody has looked at.
