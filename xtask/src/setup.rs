@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// (a file that proves the package is there, the Debian package). What is tested against is the real thing.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 15] = [
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/pgrep", "procps"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
@@ -16,6 +16,7 @@ const NEEDED: [(&str, &str); 14] = [
     ("/usr/bin/cc", "gcc"),
     ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/ip", "iproute2"),
+    ("/usr/sbin/runc", "runc"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/include/seccomp.h", "libseccomp-dev"),
     ("/usr/share/containers/seccomp.json", "golang-github-containers-common"),

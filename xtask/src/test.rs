@@ -20,6 +20,10 @@ pub fn run() -> Result<()> {
     )?;
     cargo(&["test", "-p", "naru", "--no-fail-fast"], &mut tally)?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
+    // Once more at the end, which is all that is kept of a long log.
+    for line in &tally.failures {
+        println!("failed: {line}");
+    }
     judge(&tally.skips, ALLOWED_SKIPS)?;
     if tally.failed > 0 { Err(format!("{} tests failed", tally.failed).into()) } else { Ok(()) }
 }
@@ -31,6 +35,8 @@ pub struct Tally {
     pub failed: u64,
     /// The reasons after `SKIP: `.
     pub skips: BTreeSet<String>,
+    /// The lines that name a failed test, or a binary with one.
+    pub failures: Vec<String>,
     /// A binary came as far as its `test result: ` line.
     pub said_result: bool,
 }
@@ -40,6 +46,9 @@ impl Tally {
     pub fn read(&mut self, line: &str) {
         if let Some(at) = line.find("SKIP: ") {
             self.skips.insert(line[at + 6..].trim().to_owned());
+        }
+        if line.starts_with("FAIL ") || line.starts_with("test ") && line.ends_with(" FAILED") {
+            self.failures.push(line.to_owned());
         }
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.said_result = true;

@@ -2,6 +2,7 @@
 
 use crate::fixture::{Lab, read, wait_for};
 use serde_json::json;
+use std::path::PathBuf;
 
 pub fn exec_in_every_way() {
     let lab = Lab::new();
@@ -41,8 +42,9 @@ pub fn exec_in_every_way() {
         &id,
     ]);
     wait_for(|| read(&lab.bundle().join("rootfs/tmp/x")) == "y\n");
-    let command = std::fs::read(format!("/proc/{}/cmdline", read(&pid))).unwrap();
-    assert!(command.starts_with(b"sleep"));
+    // The shell has written its line before it becomes `sleep`.
+    let cmdline = PathBuf::from(format!("/proc/{}/cmdline", read(&pid)));
+    wait_for(|| read(&cmdline).starts_with("sleep"));
     let pids: Vec<i32> = serde_json::from_str(&lab.ok(&["ps", "-f", "json", &id])).unwrap();
     assert!(pids.contains(&read(&pid).parse().unwrap()));
 }
