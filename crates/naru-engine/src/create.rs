@@ -33,6 +33,8 @@ struct Making<'a> {
     id: ContainerId,
     name: String,
     volumes: Vec<String>,
+    /// Anonymous ones have no row before the container has.
+    anonymous: Vec<VolumeRow>,
     finished: bool,
 }
 
@@ -61,7 +63,7 @@ impl<'a> Making<'a> {
         };
         table.names.insert(name.clone(), id.clone());
         drop(table);
-        Ok(Self { engine, id, name, volumes: Vec::new(), finished: false })
+        Ok(Self { engine, id, name, volumes: Vec::new(), anonymous: Vec::new(), finished: false })
     }
 
     fn finish(mut self, mut spec: ContainerSpec) -> Result<Created> {
@@ -94,8 +96,11 @@ impl<'a> Making<'a> {
             state: State::Created { failure: None },
             facts: RunFacts::default(),
         };
-        engine.db.insert_container(&row)?;
+        engine.db.insert_container(&row, &self.anonymous)?;
         self.finished = true;
+        for volume in std::mem::take(&mut self.anonymous) {
+            engine.announce_volume(volume);
+        }
         let id = row.id.clone();
         let container = engine.adopt_row(row, lower);
         engine.emit_about(&container, "create", &[]);
@@ -128,7 +133,11 @@ impl<'a> Making<'a> {
         for mount in &spec.mounts {
             let MountSource::Volume { name, anonymous, .. } = &mount.source else { continue };
             let row = VolumeRow { name: name.clone(), anonymous: *anonymous, ..VolumeRow::default() };
-            if self.engine.ensure_volume(row)? {
+            if *anonymous {
+                // Only its container knows this name, so a daemon that is killed before the container has its row
+                // must not leave a volume that nobody ever removes.
+                self.anonymous.extend(self.engine.place_volume(row)?);
+            } else if self.engine.ensure_volume(row)? {
                 self.volumes.push(name.clone());
             }
         }
@@ -147,6 +156,9 @@ impl Drop for Making<'_> {
         let _ = std::fs::remove_dir_all(&paths.dir);
         for name in &self.volumes {
             let _ = self.engine.drop_volume(name);
+        }
+        for row in &self.anonymous {
+            self.engine.unplace_volume(&row.name);
         }
         let mut table = self.engine.table();
         if table.names.get(&self.name) == Some(&self.id) {

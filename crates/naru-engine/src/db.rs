@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS volumes (name TEXT PRIMARY KEY, record TEXT NOT NULL)
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 ";
 
+const SAVE_VOLUME: &str = "INSERT OR REPLACE INTO volumes (name, record) VALUES (?1,?2)";
+
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     #[error("{step} in the state database {path}")]
@@ -82,13 +84,19 @@ impl Db {
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 
-    pub fn insert_container(&self, row: &ContainerRow) -> Result<()> {
+    /// The container and the anonymous volumes that were made for it: all of them, or none.
+    pub fn insert_container(&self, row: &ContainerRow, volumes: &[VolumeRow]) -> Result<()> {
         let (spec, state, facts) = (json(&row.spec), json(&row.state), json(&row.facts));
-        self.write("adding a container", |db| {
-            db.execute(
+        self.read("adding a container", |db| {
+            let transaction = db.unchecked_transaction()?;
+            for volume in volumes {
+                transaction.execute(SAVE_VOLUME, params![volume.name, json(volume)])?;
+            }
+            transaction.execute(
                 "INSERT INTO containers (id, name, created, image_id, spec, state, facts) VALUES (?1,?2,?3,?4,?5,?6,?7)",
                 params![row.id.as_str(), row.name, row.created.0, row.image_id.to_string(), spec, state, facts],
-            )
+            )?;
+            transaction.commit()
         })
     }
 
@@ -170,12 +178,7 @@ impl Db {
 
     pub fn save_volume(&self, row: &VolumeRow) -> Result<()> {
         let record = json(row);
-        self.write("saving a volume", |db| {
-            db.execute(
-                "INSERT OR REPLACE INTO volumes (name, record) VALUES (?1,?2)",
-                params![row.name, record],
-            )
-        })
+        self.write("saving a volume", |db| db.execute(SAVE_VOLUME, params![row.name, record]))
     }
 
     pub fn delete_volume(&self, name: &str) -> Result<()> {
@@ -242,6 +245,27 @@ fn parse<T: DeserializeOwned>(what: &'static str, key: &str, text: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_comes_with_its_volumes_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("state.db")).unwrap();
+        let volume = |name: &str| VolumeRow { name: name.into(), anonymous: true, ..VolumeRow::default() };
+        let row = ContainerRow {
+            id: ContainerId::parse(&"a".repeat(64)).unwrap(),
+            name: "box".into(),
+            created: crate::ids::now(),
+            image_id: naru_types::Digest::from_sha256([0; 32]),
+            spec: ContainerSpec::default(),
+            state: State::Created { failure: None },
+            facts: RunFacts::default(),
+        };
+        db.insert_container(&row, &[volume("one")]).unwrap();
+        // The same id again: the second volume must not stay without its container.
+        assert!(db.insert_container(&row, &[volume("two")]).is_err());
+        assert_eq!(db.volumes().unwrap(), [volume("one")]);
+        assert_eq!(db.containers().unwrap().len(), 1);
+    }
 
     #[test]
     fn a_newer_schema_is_refused_and_rows_come_back() {

@@ -115,7 +115,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes container directories, bundles and control groups that no row knows. Volumes are never swept.
+    /// Removes container directories, bundles and control groups that no row knows. Of volumes only the empty directory
+    /// that a create left when the daemon was killed in it: what is in a volume is never swept.
     fn sweep(&self, known: &[ProcessEntry]) {
         let is_known = |name: &str| {
             ContainerId::parse(name).is_none_or(|id| {
@@ -128,6 +129,13 @@ impl Engine {
                 // Tried again at the next start.
                 let _ = std::fs::remove_dir_all(dir.join(name));
             }
+        }
+        // Their names have the form of a container's id.
+        let volumes: Vec<_> = ids_in(&self.config.root.join("volumes"))
+            .filter(|name| !self.table().volumes.contains_key(name))
+            .collect();
+        for name in volumes {
+            self.unplace_volume(&name);
         }
         let parent = self.config.cgroup_parent.trim_matches('/');
         let hierarchies =

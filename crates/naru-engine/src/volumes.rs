@@ -98,7 +98,15 @@ impl Engine {
     }
 
     /// Makes the volume unless it exists; says whether it did. Blocks.
-    pub(crate) fn ensure_volume(&self, mut row: VolumeRow) -> Result<bool> {
+    pub(crate) fn ensure_volume(&self, row: VolumeRow) -> Result<bool> {
+        let Some(row) = self.place_volume(row)? else { return Ok(false) };
+        self.db.save_volume(&row)?;
+        self.announce_volume(row);
+        Ok(true)
+    }
+
+    /// Makes the directory of a volume that nobody knows yet. `None`: there is one of this name already. Blocks.
+    pub(crate) fn place_volume(&self, mut row: VolumeRow) -> Result<Option<VolumeRow>> {
         if !is_valid_name(&row.name, NAME_LEN_MIN) {
             return Err(Error::invalid(format!(
                 "create {}: \"{}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path",
@@ -106,7 +114,7 @@ impl Engine {
             )));
         }
         if self.table().volumes.contains_key(&row.name) {
-            return Ok(false);
+            return Ok(None);
         }
         row.created = crate::ids::now();
         let data = self.volume_data(&row.name);
@@ -116,11 +124,24 @@ impl Engine {
         if !data.exists() {
             make_dir(&data, 0o755)?;
         }
-        self.db.save_volume(&row)?;
+        Ok(Some(row))
+    }
+
+    /// A volume whose row is saved can be found from here on.
+    pub(crate) fn announce_volume(&self, row: VolumeRow) {
         let name = row.name.clone();
         self.table().volumes.insert(name.clone(), row);
         self.emit_volume(&name, "create", &[]);
-        Ok(true)
+    }
+
+    /// Takes [`Engine::place_volume`] back: what has something in it stays.
+    pub(crate) fn unplace_volume(&self, name: &str) {
+        let data = self.volume_data(name);
+        if std::fs::remove_dir(&data).is_ok()
+            && let Some(parent) = data.parent()
+        {
+            let _ = std::fs::remove_dir(parent);
+        }
     }
 
     /// Row first: a directory without a row is found by a later `create`, a row without its data would lie. Blocks.

@@ -80,7 +80,8 @@ pub fn listed_right(lab: &Lab) {
         wait_for("the list and the kernel to agree", || {
             let out = lab.docker(&["inspect", "-f", "{{.State.Status}} {{.State.Pid}}", id]);
             let Some((status, pid)) = out.stdout.trim().split_once(' ') else {
-                return false;
+                // One with `--rm` may have gone since the list was made.
+                return !lab.ok(&["ps", "-aq", "--no-trunc"]).contains(id);
             };
             let its = |pid: &str| {
                 std::fs::read_to_string(Path::new("/proc").join(pid).join("cgroup"))
