@@ -144,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// Row first: a directory without a row is found by a later `create`, a row without its data would lie. Blocks.
+    /// Removes a volume with all that is in it. Blocks.
     pub(crate) fn drop_volume(&self, name: &str) -> Result<()> {
         // The row last: what is killed in between is found again by it.
         let dir = self.config.root.join("volumes").join(name);
