@@ -13,6 +13,7 @@ mod p4;
 mod runtimes;
 mod suites;
 mod table;
+mod verdicts;
 mod view;
 
 use options::Options;
@@ -27,6 +28,7 @@ usage: bench COMMAND [OPTIONS]        (as root)
   p2            RUNTIME exec of `true` in a running container
   p4            memory of what supervises the containers
   conformance   runtime-tools' validation suite and youki's contest, as a table
+  conformance-table   one table of all the runs that wrote to the same --results
 
   --naru PATH       the naru binary (default target/x86_64-unknown-linux-gnu/release/naru)
   --peers DIR       where peers.sh put the others (default /tmp/lab)
@@ -37,7 +39,8 @@ usage: bench COMMAND [OPTIONS]        (as root)
   --peer-containers N   containers of each peer for p4 (default 20)
   --suite NAME      only validation or only contest
   --only TEXT       only tests with this in their name
-  --details FILE    what each failing test said";
+  --details FILE    what each failing test said
+  --results FILE    where to add the verdicts of this run";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         "p2" => p2::run(&options),
         "p4" => p4::run(&options),
         "conformance" => conformance::run(&options),
+        "conformance-table" => conformance::table(&options),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

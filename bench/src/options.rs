@@ -19,6 +19,7 @@ pub struct Options {
     pub suite: Option<String>,
     pub only: Option<String>,
     pub details: Option<PathBuf>,
+    pub results: Option<PathBuf>,
 }
 
 impl Options {
@@ -41,6 +42,7 @@ impl Options {
                 "--peer-containers" => options.peer_containers = value.parse()?,
                 "--suite" => options.suite = Some(value),
                 "--only" => options.only = Some(value),
+                "--results" => options.results = Some(PathBuf::from(value)),
                 "--details" => options.details = Some(PathBuf::from(value)),
                 _ => return Err(format!("unknown option {name}\n{}", crate::USAGE).into()),
             }
@@ -63,6 +65,7 @@ impl Options {
             suite: None,
             only: None,
             details: None,
+            results: None,
         }
     }
 }

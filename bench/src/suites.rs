@@ -26,6 +26,20 @@ pub enum Outcome {
     Skip,
 }
 
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Pass, Self::Fail, Self::Skip].into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
 /// One assertion of a test.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -102,13 +116,26 @@ impl Suite {
             Self::Validation => tap(group, &output),
             Self::Contest => contest(group, &output),
         };
-        // A program that ends badly without having said which case failed.
-        let told = cases.iter().any(|case| case.outcome == Outcome::Fail);
-        if ended != Some(ExitStatus::Code(0)) && !told || cases.is_empty() {
-            let name = if ended.is_none() { "ends in time" } else { "runs to its end" };
-            cases.push(Case { group: group.to_owned(), name: name.to_owned(), outcome: Outcome::Fail });
-        }
+        cases.extend(self.verdict(group, &cases, ended, &output));
         Ok(Ran { cases, output })
+    }
+
+    /// A case for the group as a whole: when it ended badly without saying which case failed, and when it has no cases.
+    ///
+    /// validation's hook tests say nothing when all is well, and print an `"error"` with an exit code of 0 when it isn't.
+    fn verdict(self, group: &str, cases: &[Case], ended: Option<ExitStatus>, output: &str) -> Option<Case> {
+        let case = |name: &str, outcome| Case { group: group.to_owned(), name: name.to_owned(), outcome };
+        let good = ended == Some(ExitStatus::Code(0));
+        let told = cases.iter().any(|case| case.outcome == Outcome::Fail);
+        match (ended, good) {
+            (None, _) => Some(case("ends in time", Outcome::Fail)),
+            (Some(_), false) if !told => Some(case("runs to its end", Outcome::Fail)),
+            (Some(_), true) if cases.is_empty() => {
+                let silent = self == Self::Validation && !output.contains("\"error\":");
+                Some(case("raises no objection", if silent { Outcome::Pass } else { Outcome::Fail }))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -215,6 +242,20 @@ mod tests {
         );
         let expected = [("a mount", Outcome::Pass), ("another", Outcome::Fail), ("# SKIP no", Outcome::Skip)];
         assert_eq!(outcomes(&cases), expected);
+    }
+
+    #[test]
+    fn a_group_without_cases_passes_only_when_it_is_content() {
+        let verdict = |suite: Suite, ended, output: &str| {
+            suite.verdict("poststart", &[], ended, output).map(|case| case.outcome)
+        };
+        let good = Some(ExitStatus::Code(0));
+        let silent = "TAP version 13\n1..0\n";
+        assert_eq!(verdict(Suite::Validation, good, silent), Some(Outcome::Pass));
+        assert_eq!(verdict(Suite::Validation, good, "  ---\n    \"error\": \"why\"\n"), Some(Outcome::Fail));
+        assert_eq!(verdict(Suite::Validation, Some(ExitStatus::Code(1)), silent), Some(Outcome::Fail));
+        assert_eq!(verdict(Suite::Validation, None, silent), Some(Outcome::Fail));
+        assert_eq!(verdict(Suite::Contest, good, ""), Some(Outcome::Fail));
     }
 
     #[test]
