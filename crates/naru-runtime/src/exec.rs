@@ -6,12 +6,26 @@
 use crate::compile;
 use crate::compile::namespaces::Caller;
 use crate::errors::{Context, StartError};
+use crate::oci;
 use crate::request::{ExecRequest, SpawnError, Spawned};
 use crate::spawn::Start;
 
 /// Starts a process beside a container's first one; see [`crate::request`].
 pub fn exec(request: ExecRequest<'_>) -> Result<Spawned, SpawnError> {
     exec_path(request, None)
+}
+
+/// `execCPUAffinity.initial` of an exec, as a bit mask in hexadecimal without leading zeros; `None`: not set.
+pub fn initial_cpus(process: &oci::Process, first: &oci::Process) -> Result<Option<String>, SpawnError> {
+    let wanted = process.exec_cpu_affinity.as_ref().or(first.exec_cpu_affinity.as_ref());
+    let Some(list) = wanted.map(|affinity| affinity.initial.as_str()).filter(|list| !list.is_empty()) else {
+        return Ok(None);
+    };
+    let error = StartError::new(Context::Exec);
+    let mask = compile::mask(list, "execCPUAffinity.initial", error)?;
+    let digits: String = mask.iter().rev().map(|word| format!("{word:016x}")).collect();
+    let digits = digits.trim_start_matches('0');
+    Ok(Some(if digits.is_empty() { "0".to_owned() } else { digits.to_owned() }))
 }
 
 /// As [`exec`], executing `path` instead of what the first argument names.

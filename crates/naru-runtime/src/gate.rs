@@ -6,8 +6,7 @@
 use crate::child::{EXECVE, GO, ReportKind};
 use crate::errors::{Context, StartError, text};
 use crate::hooks::{self, Container, HookInput, Kind};
-use crate::notify;
-use crate::oci::{self, Status};
+use crate::oci;
 use crate::request::SpawnError;
 use crate::spawn::Report;
 use naru_kernel::{Errno, pidfd, unix};
@@ -22,7 +21,7 @@ pub struct GateInput<'a> {
     pub pid: i32,
     pub pidfd: BorrowedFd<'a>,
     pub cgroup: Option<&'a crate::cgroup::Cgroup>,
-    /// The startContainer and poststart hooks are run from here; the state goes to a seccomp agent, too.
+    /// The startContainer and poststart hooks are run from here.
     pub hooks: Option<&'a HookInput<'a>>,
 }
 
@@ -52,7 +51,7 @@ fn open_or_fail(connection: &OwnedFd, input: &GateInput<'_>) -> Result<Vec<Strin
     unix::send(connection, GO, &[]).map_err(|errno| error.errno("open the gate", errno))?;
     let mut warnings = Vec::new();
     loop {
-        let mut report = Report::receive(connection, error)?;
+        let report = Report::receive(connection, error)?;
         if report.end {
             break;
         }
@@ -65,14 +64,6 @@ fn open_or_fail(connection: &OwnedFd, input: &GateInput<'_>) -> Result<Vec<Strin
             }
             Some(ReportKind::Failed) => {
                 return Err(error.errno(&report.text, Errno::from_raw_os_error(report.errno)));
-            }
-            Some(ReportKind::Listener) => {
-                let Some(listener) = report.fds.pop() else {
-                    return Err(error.plain("the seccomp listener got lost"));
-                };
-                let state = input.hooks.map(|hooks| &hooks.state);
-                notify::deliver(input.spec, state, Status::Created, input.pid, &listener)
-                    .map_err(|cause| error.plain(&cause.to_string()))?;
             }
             _ => return Err(error.plain("the process behind the gate spoke nonsense")),
         }

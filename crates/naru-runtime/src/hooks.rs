@@ -230,7 +230,7 @@ fn start_outside(
     let list = |texts: &[String]| texts.iter().map(|text| to_c(text)).collect::<Result<Vec<_>, _>>();
     let (path, cwd) = (to_c(&hook.path)?, to_c(cwd)?);
     let args = StringArray::new(if hook.args.is_empty() { vec![path.clone()] } else { list(&hook.args)? });
-    let env = StringArray::new(list(&hook.env)?);
+    let env = StringArray::new(list(hook.env.as_deref().unwrap_or_default())?);
     let (failure, failure_writer) =
         std::io::pipe().map_err(|cause| format!("cannot make a pipe: {cause}"))?;
     let error = StartError::new(Context::Init);
@@ -301,7 +301,7 @@ fn exec_inside(
     let process = oci::Process {
         user: spec.process.user.clone(),
         args,
-        env: hook.env.clone(),
+        env: hook.env.clone().unwrap_or_else(|| spec.process.env.clone()),
         cwd: "/".into(),
         capabilities: spec.process.capabilities.clone(),
         no_new_privileges: spec.process.no_new_privileges,

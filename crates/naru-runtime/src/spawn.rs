@@ -467,6 +467,15 @@ fn failure(plan: &Plan, report: &Report, error: StartError) -> SpawnError {
     {
         return error.plain("this kernel has no time namespaces (CONFIG_TIME_NS)");
     }
+    if let Op::NewFs(fs) = &step.op
+        && fs.plain_target
+        && errno == Errno::LOOP
+    {
+        // runc's words (CVE-2019-19921).
+        let (kind, target) = (fs.kind.to_string_lossy(), fs.target.text());
+        let step = format!("filesystem {kind:?} must be mounted on ordinary directory, {target} is none");
+        return error.errno(&step, errno);
+    }
     let mut failure = error.errno(&step.op.describe(), errno);
     if matches!(step.op, Op::WorkingDir(_)) && errno == Errno::ACCESS {
         failure.exit_code = crate::errors::NOT_EXECUTABLE;

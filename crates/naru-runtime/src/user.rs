@@ -20,7 +20,7 @@ const ID_MAX: u32 = i32::MAX as u32;
 pub struct Identity {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups, the primary one first (CVE-2022-36109).
+    /// Supplementary groups, for a user by name or `0` the primary one first (CVE-2022-36109).
     pub groups: Vec<u32>,
     pub home: String,
 }
@@ -54,7 +54,8 @@ pub fn resolve_in(passwd: &str, group: &str, user: &oci::User) -> Result<Identit
         ("", false) => found.gid,
         (name, _) => find_group(group, name)?,
     };
-    let mut groups = vec![gid];
+    // A plain spec lists its groups completely (config.md, "POSIX-platform User"); Docker's user is in its primary one.
+    let mut groups = if user.username.is_empty() { Vec::new() } else { vec![gid] };
     if group_part.is_empty() && !user.username.is_empty() {
         groups.extend(groups_of(group, &found.name));
     }
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn as_docker() {
-        check("", Ok((0, 0, &[0], "/root")));
+        check("0", Ok((0, 0, &[0], "/root")));
         check("www", Ok((33, 33, &[33, 29], "/var/www")));
         check("33", Ok((33, 33, &[33, 29], "/var/www")));
         check("www:audio", Ok((33, 29, &[29], "/var/www")));
@@ -199,6 +200,6 @@ mod tests {
     #[test]
     fn plain_numbers_of_a_foreign_spec() {
         let user = oci::User { uid: 5, gid: 6, additional_gids: vec![7], ..oci::User::default() };
-        assert_eq!(resolve_in(PASSWD, GROUP, &user).unwrap().groups, [6, 7]);
+        assert_eq!(resolve_in(PASSWD, GROUP, &user).unwrap().groups, [7]);
     }
 }

@@ -56,6 +56,7 @@ fn symlinked_proc_and_sys_are_refused() {
         symlink("tmp", root.lower().join(name)).unwrap();
         let error = start(&root, &spec(&["true"]), Some(&group)).map(|_| ()).unwrap_err();
         assert_eq!(error.errno, Errno::LOOP.raw_os_error(), "{error}");
+        assert!(error.message.contains("must be mounted on ordinary directory"), "{error}");
     }
 }
 

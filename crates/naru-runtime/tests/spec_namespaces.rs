@@ -321,7 +321,7 @@ fn note(dir: &Path, name: &str) -> Hook {
     Hook {
         path: "/bin/busybox".into(),
         args: vec!["sh".into(), "-c".into(), script],
-        env: vec!["PATH=/bin:/usr/bin".into(), "KEY=value".into()],
+        env: Some(vec!["PATH=/bin:/usr/bin".into(), "KEY=value".into()]),
         timeout: None,
     }
 }
@@ -347,13 +347,18 @@ fn hooks_in_order_and_place() {
         prestart: vec![note(dir.path(), "prestart")],
         create_runtime: vec![note(dir.path(), "createRuntime-1"), note(dir.path(), "createRuntime-2")],
         create_container: vec![set("hooked"), note(dir.path(), "createContainer")],
-        start_container: vec![inside("cat > /state; grep CapEff /proc/self/status >> /state; pwd >> /state")],
+        start_container: vec![
+            inside("cat > /state; grep CapEff /proc/self/status >> /state; pwd >> /state"),
+            Hook { env: None, ..inside("echo inherited TERM=$TERM >> /state") },
+            Hook { env: Some(Vec::new()), ..inside("[ -z \"$TERM\" ]") },
+        ],
         poststart: vec![note(dir.path(), "poststart")],
         poststop: vec![note(dir.path(), "poststop")],
     };
     let input = HookInput { hooks: &list, state: state() };
     let mut spec = shell("cat /state; cat /proc/sys/kernel/domainname");
     spec.domainname.clear();
+    spec.process.env.push("TERM=xterm".into());
     let options = SpawnOptions { hooks: Some(&input), ..Default::default() };
     let running = start_options(&root, &spec, Some(&group), options).unwrap();
     let pid = running.spawned.pid;
@@ -380,6 +385,8 @@ fn hooks_in_order_and_place() {
         assert_eq!((state.id.as_str(), state.version.as_str()), ("one", oci::VERSION));
         assert_eq!(second, format!("{name} {domain} value"));
     }
+    // Without an environment of its own, a hook inside has the program's (runc, too).
+    assert!(text.contains("inherited TERM=xterm"), "{text}");
     // With the container's own rights, before its program.
     for part in ["\"status\":\"created\"", common::DOCKER_CAPS, "\n/\n", "hooked\n"] {
         assert!(text.contains(part), "{part} in {text}");

@@ -190,8 +190,22 @@ fn five_sets_of_capabilities() {
     let mut strange = spec(&["true"]);
     strange.process.capabilities.as_mut().unwrap().bounding.push("CAP_FLY".into());
     let running = start(&root, &strange, Some(&group)).unwrap();
-    assert_eq!(running.spawned.warnings, ["ignoring unknown or unavailable capability CAP_FLY"]);
+    assert_eq!(running.spawned.warnings, ["ignoring unknown or unavailable capabilities: [CAP_FLY]"]);
     running.finish();
+    // Seen before anything is made: the kernel's own refusal would come when a created container is started.
+    let text = refused(|spec| {
+        spec.process.capabilities = Some(oci::Capabilities {
+            permitted: list(&["KILL"]),
+            inheritable: list(&["KILL"]),
+            ..Default::default()
+        });
+    });
+    assert!(
+        text.ends_with(
+            "make CAP_KILL inheritable, which the bounding set does not have: operation not permitted"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn memory() {
     );
     check(
         "memory",
+        r#"{"memory": {"kernelTCP": 33554432}}"#,
+        &[("memory.kmem.tcp.limit_in_bytes", "33554432")],
+    );
+    check(
+        "memory",
         r#"{"memory": {"limit": 67108864, "swap": 134217728}}"#,
         &[("memory.limit_in_bytes", "67108864"), ("memory.memsw.limit_in_bytes", "134217728")],
     );

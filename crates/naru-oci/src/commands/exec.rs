@@ -82,6 +82,9 @@ fn exec(call: &mut Call<'_>) -> Result<u8, OciError> {
     let signals = (!detach).then(Signals::block).transpose()?;
     let raw = (signals.is_some() && process.terminal).then(Raw::enter).transpose()?;
     let groups = SubGroups::of(call, &container)?;
+    if let Some(mask) = exec::initial_cpus(&process, &spec.process)? {
+        call.log.debug(&format!("initial CPU affinity: 0x{mask}"));
+    }
     let (init, init_pidfd) = container.init()?;
     let spawned = exec::exec(ExecRequest {
         spec: &spec,

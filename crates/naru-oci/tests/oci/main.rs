@@ -4,6 +4,7 @@
 //! of its own, which a test harness is not; hence `harness = false`. Arguments filter cases by name.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod conform;
 mod crashes;
 mod exec;
 mod faces;
@@ -46,6 +47,10 @@ const CASES: &[Case] = &[
     ("the_console_socket_gets_the_master", io::the_console_socket_gets_the_master),
     ("descriptors_are_preserved", io::descriptors_are_preserved),
     ("a_terminal_in_the_foreground", io::a_terminal_in_the_foreground),
+    ("an_agent_has_its_listener_before_start", conform::an_agent_has_its_listener_before_start),
+    ("an_initial_affinity_is_in_the_log", conform::an_initial_affinity_is_in_the_log),
+    ("create_refuses_what_start_could_not_do", conform::create_refuses_what_start_could_not_do),
+    ("groups_are_those_of_the_spec", conform::groups_are_those_of_the_spec),
     ("hooks_run_at_their_points", hooks::hooks_run_at_their_points),
     ("a_failing_hook_fails_the_create", hooks::a_failing_hook_fails_the_create),
     ("update_is_seen_in_the_group", resources::update_is_seen_in_the_group),

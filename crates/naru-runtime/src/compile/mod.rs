@@ -24,6 +24,7 @@ use crate::request::{ExecRequest, SpawnError, SpawnRequest, Stdio};
 use crate::rootfs::Rootfs;
 use crate::userns::{self, Maps};
 use crate::{netdev, resctrl, user};
+pub(crate) use attributes::mask;
 use namespaces::Caller;
 use naru_kernel::mount::{Change, Propagation, RDONLY};
 use naru_kernel::ns::{self, NsFlags};
@@ -366,11 +367,19 @@ fn has_create_hooks(hooks: &oci::Hooks) -> bool {
 fn unknown_capabilities(sets: Option<&oci::Capabilities>) -> Vec<String> {
     let Some(sets) = sets else { return Vec::new() };
     let lists = [&sets.bounding, &sets.effective, &sets.inheritable, &sets.permitted, &sets.ambient];
-    let mut unknown: Vec<&String> =
-        lists.into_iter().flatten().filter(|name| capability::number(name).is_none()).collect();
+    let mut unknown: Vec<&str> = lists
+        .into_iter()
+        .flatten()
+        .filter(|name| capability::number(name).is_none())
+        .map(String::as_str)
+        .collect();
     unknown.sort_unstable();
     unknown.dedup();
-    unknown.into_iter().map(|name| format!("ignoring unknown or unavailable capability {name}")).collect()
+    if unknown.is_empty() {
+        return Vec::new();
+    }
+    // runc's words: tests of other projects look for them.
+    vec![format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" "))]
 }
 
 /// So that the container's user can open /dev/stdout again; the child has no right to give it. The null device is the

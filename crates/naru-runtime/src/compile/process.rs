@@ -10,7 +10,7 @@ use crate::seccomp;
 use crate::user::Identity;
 use naru_kernel::exec::StringArray;
 use naru_kernel::path::Missing;
-use naru_kernel::{caps, pidfd};
+use naru_kernel::{Errno, caps, pidfd};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -103,6 +103,7 @@ pub(crate) fn finish(
     steps.push(Op::WorkingDir(dir));
     steps.push(Op::Stdio);
     steps.push(Op::Umask(rights.umask));
+    check_inheritable(&rights.capabilities, error)?;
     // Only what the caller has can be given.
     let last = caps::last();
     let ceiling = if rights.in_user_namespace { all_capabilities(last) } else { caps::permitted() };
@@ -125,29 +126,54 @@ pub(crate) fn finish(
         steps.push(Op::PreserveFds);
     }
     steps.push(Op::CloseRest(3 + rights.preserved));
-    if let Some(pause) = rights.pause.take() {
-        if matches!(pause, Op::Gate) {
-            steps.push(Op::CheckProgram);
-        }
-        steps.push(pause);
-    }
-    if rights.no_new_privileges {
-        steps.push(Op::NoNewPrivs);
-    }
+    let filter = filter(&rights, error)?;
+    // An agent gets its listener before `create` returns, as from runc; it would else have to wait for `start` to be
+    // asked for. The few calls of the gate then go through the filter, too.
+    let early = filter.as_ref().is_some_and(|(_, listening)| *listening);
+    let pause = rights.pause.take().into_iter().flat_map(|pause| {
+        let check = matches!(pause, Op::Gate).then_some(Op::CheckProgram);
+        check.into_iter().chain([pause])
+    });
     // As late as CAP_SYS_ADMIN allows: the profile has to permit only capset, prctl and execve of naru's own calls.
-    if let Some(profile) = rights.seccomp {
-        let filter = seccomp::cached(profile).map_err(|cause| error.plain(&cause.to_string()))?;
-        let listening = filter.listener.is_some();
-        if listening && notifies(profile, "sendmsg") {
-            // The child sends the listener away by this very call, which nobody would answer.
-            return Err(error.plain("seccomp: SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall"));
-        }
-        if let Some(program) = filter.program.clone() {
-            steps.push(Op::Seccomp { program, flags: filter.flags, listening });
-        }
+    let bonds =
+        rights.no_new_privileges.then_some(Op::NoNewPrivs).into_iter().chain(filter.map(|(load, _)| load));
+    if early {
+        bonds.chain(pause).for_each(|op| steps.push(op));
+    } else {
+        pause.chain(bonds).for_each(|op| steps.push(op));
     }
     final_capabilities(steps, &rights, ceiling, last);
     Ok(())
+}
+
+/// The kernel would refuse it only at the very end, behind the gate, when `create` has long succeeded (capset(2), EPERM).
+fn check_inheritable(capabilities: &oci::Capabilities, error: StartError) -> Result<(), SpawnError> {
+    let outside: Vec<&str> = capabilities
+        .inheritable
+        .iter()
+        .filter(|name| {
+            capability::bits(std::slice::from_ref(name)) & !capability::bits(&capabilities.bounding) != 0
+        })
+        .map(String::as_str)
+        .collect();
+    if outside.is_empty() {
+        return Ok(());
+    }
+    let step = format!("make {} inheritable, which the bounding set does not have", outside.join(", "));
+    Err(error.errno(&step, Errno::PERM))
+}
+
+/// The step that loads the filter, and whether it has a listener.
+fn filter(rights: &Rights<'_>, error: StartError) -> Result<Option<(Op, bool)>, SpawnError> {
+    let Some(profile) = rights.seccomp else { return Ok(None) };
+    let filter = seccomp::cached(profile).map_err(|cause| error.plain(&cause.to_string()))?;
+    let listening = filter.listener.is_some();
+    if listening && notifies(profile, "sendmsg") {
+        // The child sends the listener away by this very call, which nobody would answer.
+        return Err(error.plain("seccomp: SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall"));
+    }
+    let load = |program| (Op::Seccomp { program, flags: filter.flags, listening }, listening);
+    Ok(filter.program.clone().map(load))
 }
 
 fn notifies(profile: &oci::Seccomp, call: &str) -> bool {

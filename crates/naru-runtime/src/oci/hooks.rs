@@ -29,8 +29,9 @@ pub struct Hook {
     /// With the name first, as execv(3) has it; empty: the path alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<String>,
+    /// `None`: none for a hook of the runtime's side, the program's for a startContainer hook, as runc has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<String>>,
     /// Seconds after which the hook is killed and has failed; greater than zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,

@@ -62,7 +62,7 @@ pub struct Memory {
     /// No kernel since 5.16 has this limit: it is accepted and said to be ignored, as runc has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<i64>,
-    /// As `kernel`.
+    /// cgroup v1 only.
     #[serde(rename = "kernelTCP", skip_serializing_if = "Option::is_none")]
     pub kernel_tcp: Option<i64>,
     /// 0..=100; cgroup v1 only. The spec has an unsigned number, Docker's "not set" is −1.

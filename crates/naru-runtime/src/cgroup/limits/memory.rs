@@ -16,10 +16,8 @@ pub(super) fn apply(cgroup: &Cgroup, memory: &Memory, warnings: &mut Vec<String>
         return Ok(());
     }
     let (directory, v2) = cgroup.controller_directory("memory").ok_or(CgroupError::NoController("memory"))?;
-    for (name, value) in [("kernel", memory.kernel), ("kernel TCP", memory.kernel_tcp)] {
-        if value.is_some_and(|value| value != 0) {
-            warnings.push(format!("the {name} memory limit is ignored: Linux no longer has it"));
-        }
+    if set(memory.kernel).is_some() {
+        warnings.push("the kernel memory limit is ignored: Linux no longer has it".into());
     }
     if v2 { apply_v2(&directory, memory, warnings) } else { apply_v1(&directory, memory, warnings) }
 }
@@ -41,6 +39,9 @@ fn apply_v1(directory: &Path, memory: &Memory, warnings: &mut Vec<String>) -> Re
     }
     if let Some(reservation) = set(memory.reservation) {
         files::write(&directory.join("memory.soft_limit_in_bytes"), &reservation.to_string())?;
+    }
+    if let Some(limit) = set(memory.kernel_tcp) {
+        files::write(&directory.join("memory.kmem.tcp.limit_in_bytes"), &limit.to_string())?;
     }
     if memory.disable_oom_killer {
         files::write(&directory.join("memory.oom_control"), "1")?;
@@ -124,6 +125,9 @@ fn apply_v2(directory: &Path, memory: &Memory, warnings: &mut Vec<String>) -> Re
 }
 
 fn not_in_v2(memory: &Memory, warnings: &mut Vec<String>) -> Result<(), CgroupError> {
+    if set(memory.kernel_tcp).is_some() {
+        warnings.push("the kernel TCP memory limit is ignored: cgroup v2 does not have it".into());
+    }
     if memory.disable_oom_killer {
         warnings.push("oom-kill-disable has no effect: cgroup v2 does not have it".into());
     }
