@@ -1,4 +1,4 @@
-//! Taking a container away: its processes, its control group, its directory; then the poststop hooks.
+//! Taking a container away: its processes, its control group, its root where that is left, its directory; then the poststop hooks.
 
 use crate::cgroups;
 use crate::container::told;
@@ -29,6 +29,11 @@ pub(crate) fn with_spec(
         && let Err(error) = resctrl::remove(wanted, &state.id)
     {
         first.get_or_insert(error.into());
+    }
+    if let Some(mount) = state.root_mount
+        && let Err(error) = mount.remove(Path::new(&state.rootfs))
+    {
+        first.get_or_insert(error);
     }
     if let Err(error) = remove_directory(&locked.directory) {
         first.get_or_insert(error);

@@ -15,6 +15,7 @@ use crate::globals::Globals;
 use crate::inherited::{self, Inherited};
 use crate::log::Log;
 use crate::protect;
+use crate::root_mount::RootMount;
 use crate::state::{self, CONFIG, Init, State};
 use crate::status;
 use crate::store::{self, Locked};
@@ -69,8 +70,8 @@ pub(crate) fn launch(globals: &Globals, args: &Args<'_>, mode: Mode, log: &mut L
     // The last name of the path also names the keyring and the resctrl group.
     wanted.spec.linux.cgroups_path =
         record.as_ref().map_or_else(|| format!("/{}", wanted.id), |record| record.path.clone());
+    let mut state = wanted.state(record)?;
     let locked = store::reserve(&globals.root, wanted.id, log)?;
-    let mut state = wanted.state(record);
     let made = make(globals, &mut wanted, &locked, &mut state, inherited, log);
     let (code, keep) = match made {
         Ok(code) => (Ok(code), mode != Mode::Foreground || wanted.keep),
@@ -162,16 +163,20 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    fn state(&self, cgroup: Option<state::CgroupRecord>) -> State {
+    fn state(&self, cgroup: Option<state::CgroupRecord>) -> Result<State, OciError> {
         let spec = &self.spec;
         let own = |namespace: &oci::Namespace| namespace.path.is_none();
-        State {
+        let shared_tree = spec.namespace(NamespaceKind::Mount).is_none();
+        let root_mount =
+            shared_tree.then(|| RootMount::expected_at(Path::new(&spec.root.path))).transpose()?;
+        Ok(State {
             cgroup,
+            root_mount,
             own_pid_namespace: spec.namespace(NamespaceKind::Pid).is_some_and(own),
             has_epilogue: !spec.hooks.poststop.is_empty() || spec.linux.intel_rdt.is_some(),
             annotations: spec.annotations.clone(),
             ..State::new(self.id, &spec.version, &self.bundle, &spec.root.path)
-        }
+        })
     }
 
     fn spawn(
@@ -216,6 +221,9 @@ impl<'a> Wanted<'a> {
         // A process that has ended already, and is not reaped, still has its line in /proc.
         let start_ticks = status::start_ticks(spawned.pid).unwrap_or_default();
         state.init = Some(Init { pid: spawned.pid, start_ticks });
+        if let Some(mount) = &mut state.root_mount {
+            mount.note(Path::new(&state.rootfs))?;
+        }
         state.write(&locked.directory)?;
         if let (Some(socket), Some(master)) = (&self.console, &spawned.pty_master) {
             console::send_master(socket, master)?;

@@ -35,6 +35,7 @@ mod inherited;
 mod launch;
 mod log;
 mod protect;
+mod root_mount;
 mod state;
 mod status;
 mod store;

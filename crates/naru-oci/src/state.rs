@@ -1,6 +1,7 @@
 //! `state.json`: what one command leaves for the next. Written by one write and one rename.
 
 use crate::error::OciError;
+use crate::root_mount::RootMount;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,6 +31,9 @@ pub(crate) struct State {
     pub created: String,
     pub owner: u32,
     pub cgroup: Option<CgroupRecord>,
+    /// Only without a mount namespace of its own.
+    #[serde(default)]
+    pub root_mount: Option<RootMount>,
     /// All its processes end with the first one.
     pub own_pid_namespace: bool,
     /// There is work left for after the end: poststop hooks, groups of resctrl.
@@ -73,6 +77,7 @@ impl State {
             created: crate::log::timestamp().rfc3339_fixed(),
             owner: rustix::process::geteuid().as_raw(),
             cgroup: None,
+            root_mount: None,
             own_pid_namespace: false,
             has_epilogue: false,
             annotations: BTreeMap::new(),

@@ -87,3 +87,56 @@ pub fn groups_are_those_of_the_spec() {
     // The kernel sorts them (setgroups(2)).
     assert_eq!(groups, "20 150", "{status}");
 }
+
+/// "If a namespace type is not specified in the namespaces array, the container MUST inherit the runtime namespace of that
+/// type" (config-linux.md, "Namespaces"). What that puts into the caller's mount table, `delete` takes out again.
+pub fn a_mount_namespace_is_inherited() {
+    let lab = Lab::new();
+    let id = lab.id("a");
+    let table = || read(std::path::Path::new("/proc/self/mountinfo"));
+    let inside =
+        |text: &str| text.lines().filter(|line| line.contains(lab.dir.path().to_str().unwrap())).count();
+    let top = |text: &str| text.lines().find(|line| line.contains(" / / ")).map(str::to_owned);
+    let before = top(&table());
+    let shared = |config: &mut Value| {
+        config["linux"]["namespaces"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|namespace| namespace["type"] != "mount");
+        config["linux"]["maskedPaths"] = json!(["/proc/kcore"]);
+    };
+    std::fs::write(lab.bundle().join("rootfs/etc/mine"), "mine").unwrap();
+    lab.config("exec sleep 1000", shared);
+    lab.quiet_ok(&["create", &id]);
+    lab.ok(&["start", &id]);
+    let pid = lab.state(&id)["pid"].to_string();
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    assert_eq!(namespace(&pid), namespace("self"));
+    // The container's root, for an exec too.
+    assert_eq!(lab.ok(&["exec", &id, "cat", "/etc/mine"]), "mine");
+    assert_eq!(lab.ok(&["exec", &id, "ls", "/"]), "bin\ndev\netc\nproc\nsys\ntmp\n");
+    assert!(inside(&table()) >= 4, "{}", table());
+    lab.ok(&["delete", "--force", &id]);
+    assert_eq!((inside(&table()), top(&table())), (0, before.clone()));
+    // A create that fails half-way leaves nothing.
+    lab.config("true", |config| {
+        shared(config);
+        config["process"]["args"] = json!(["/nowhere"]);
+    });
+    assert_eq!(lab.quiet(&["create", &id]), 1);
+    assert_eq!((inside(&table()), top(&table())), (0, before.clone()));
+    // Who took the root off already is not surprised by it.
+    lab.config("exec sleep 1000", shared);
+    lab.quiet_ok(&["create", &id]);
+    rustix::mount::unmount(lab.bundle().join("rootfs"), rustix::mount::UnmountFlags::DETACH).unwrap();
+    lab.ok(&["delete", "--force", &id]);
+    assert_eq!((inside(&table()), top(&table())), (0, before));
+    lab.config("true", |config| {
+        shared(config);
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 1000 }]);
+        (config["linux"]["uidMappings"], config["linux"]["gidMappings"]) = (map.clone(), map);
+    });
+    assert_eq!(lab.quiet(&["create", &id]), 1);
+    assert!(read(&lab.path("stderr")).contains("a user namespace needs a mount namespace beside it"));
+}

@@ -50,6 +50,7 @@ const CASES: &[Case] = &[
     ("an_agent_has_its_listener_before_start", conform::an_agent_has_its_listener_before_start),
     ("an_initial_affinity_is_in_the_log", conform::an_initial_affinity_is_in_the_log),
     ("create_refuses_what_start_could_not_do", conform::create_refuses_what_start_could_not_do),
+    ("a_mount_namespace_is_inherited", conform::a_mount_namespace_is_inherited),
     ("groups_are_those_of_the_spec", conform::groups_are_those_of_the_spec),
     ("hooks_run_at_their_points", hooks::hooks_run_at_their_points),
     ("a_failing_hook_fails_the_create", hooks::a_failing_hook_fails_the_create),

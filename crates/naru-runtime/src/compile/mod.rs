@@ -109,7 +109,7 @@ pub(crate) fn container(request: SpawnRequest<'_>, caller: Caller) -> Result<Com
         join_keyring(spec, &mut steps, error)?;
     }
     let hooks = options.hooks.map(|input| input.hooks);
-    let attach_at = error.c_string(&attach_at(spec, rootfs, hooks, options.no_pivot))?;
+    let attach_at = error.c_string(&attach_at(spec, rootfs, hooks, options.no_pivot, error)?)?;
     mounts::compile(
         &mut steps,
         &mounts::Input { spec, cgroup, attach_at: &attach_at, owners: &owners },
@@ -192,6 +192,10 @@ pub(crate) fn exec(
     attributes::limits(&mut steps, None, &process, error)?;
     attributes::own(&mut steps, &process, &request.spec.linux, error)?;
     let joins = exec_joins(&request, &mut steps, caller, error)?;
+    if request.spec.namespace(NamespaceKind::Mount).is_none() {
+        // The root of that mount namespace is the machine's, not the container's.
+        steps.push(Op::MoveRoot { hide: Vec::new() });
+    }
     join_keyring(request.spec, &mut steps, error)?;
     if let Stdio::Pty { rows, cols } = request.stdio {
         steps.push(Op::Pty { rows, cols });
@@ -342,21 +346,39 @@ fn begin_container(
 }
 
 /// Where the root is attached for the time of the set-up. Any directory would do, since pivot_root takes it away, and
-/// /proc exists everywhere; but hooks look for the root at its own path, and without a pivot it has to lie over `/`.
-fn attach_at(spec: &oci::Spec, rootfs: &Rootfs, hooks: Option<&oci::Hooks>, no_pivot: bool) -> String {
+/// /proc exists everywhere; but hooks look for the root at its own path, and without a pivot it has to lie over `/`. In
+/// the caller's mount namespace it may cover nothing but itself.
+fn attach_at(
+    spec: &oci::Spec,
+    rootfs: &Rootfs,
+    hooks: Option<&oci::Hooks>,
+    no_pivot: bool,
+    error: StartError,
+) -> Result<String, SpawnError> {
     const ANYWHERE: &str = "/proc";
-    if no_pivot {
-        return "/".into();
+    if spec.namespace(NamespaceKind::Mount).is_none() {
+        return match rootfs {
+            Rootfs::Directory(path) => Ok(path.to_string_lossy().into_owned()),
+            Rootfs::Overlay { .. } => Err(error.plain("an overlay needs a mount namespace")),
+        };
     }
+    if no_pivot {
+        return Ok("/".into());
+    }
+    Ok(own_place_of(spec, rootfs, hooks).unwrap_or_else(|| ANYWHERE.into()))
+}
+
+/// The root's own path, when hooks look for it.
+fn own_place_of(spec: &oci::Spec, rootfs: &Rootfs, hooks: Option<&oci::Hooks>) -> Option<String> {
     if !hooks.is_some_and(has_create_hooks) {
-        return ANYWHERE.into();
+        return None;
     }
     // An overlay may have no path of its own; its writable directory exists and is the container's alone.
-    match rootfs {
+    Some(match rootfs {
         Rootfs::Directory(path) => path.to_string_lossy().into_owned(),
         Rootfs::Overlay { upper, .. } if spec.root.path.is_empty() => upper.to_string_lossy().into_owned(),
         Rootfs::Overlay { .. } => spec.root.path.clone(),
-    }
+    })
 }
 
 fn has_create_hooks(hooks: &oci::Hooks) -> bool {
@@ -483,10 +505,12 @@ fn finish_root(
     if spec.root.readonly {
         steps.push(Op::ChangeRoot(Change { set: RDONLY, ..Change::default() }));
     }
-    steps.push(if no_pivot {
-        Op::MoveRoot { hide: attributes::host_pseudo_mounts(error)? }
-    } else {
-        Op::Pivot
+    let own_tree = spec.namespace(NamespaceKind::Mount).is_some();
+    steps.push(match (own_tree, no_pivot) {
+        // chroot(2) alone: the tree is not ours to take anything off.
+        (false, _) => Op::MoveRoot { hide: Vec::new() },
+        (true, true) => Op::MoveRoot { hide: attributes::host_pseudo_mounts(error)? },
+        (true, false) => Op::Pivot,
     });
     // After the pivot, which a shared root would refuse (pivot_root(2), EINVAL).
     if let Some((propagation, recursive)) = propagation {

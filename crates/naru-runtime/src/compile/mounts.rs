@@ -51,13 +51,21 @@ pub(crate) fn compile(steps: &mut Steps, input: &Input<'_>, error: StartError) -
         let source = if clone { Some(clone_source(entry, &options, input.owners, error)?) } else { None };
         mounts.push((entry, options, source));
     }
-    // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
-    steps.push(Op::TreePropagation(Propagation::Slave));
+    let own_tree = input.spec.namespace(NamespaceKind::Mount).is_some();
+    if own_tree {
+        // Slave: host unmounts still arrive (nothing stays busy because of us), ours never travel back.
+        steps.push(Op::TreePropagation(Propagation::Slave));
+    }
     let propagation = match options::propagation(&input.spec.linux.rootfs_propagation) {
         Some((Propagation::Slave, _)) => Propagation::Slave,
         _ => Propagation::Private,
     };
     steps.push(Op::AttachRoot { at: input.attach_at.to_owned(), propagation });
+    if !own_tree {
+        // A shared mount makes shared what is attached to it (mount_namespaces(7)): what comes next stays here.
+        let propagation = Some(Propagation::Private);
+        steps.push(Op::ChangeRoot(Change { propagation, recursive: true, ..Change::default() }));
+    }
     // Modes below are meant as they are said; the container's own umask comes last.
     steps.push(Op::Umask(0));
     for (entry, options, source) in mounts {

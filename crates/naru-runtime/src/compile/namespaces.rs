@@ -6,7 +6,7 @@
 //! | paths, no user namespace | the child joins them itself; the parent enters a pid namespace around the clone |
 //! | a user namespace and any path | a process in between joins, then clones ([`crate::child::Relay`]) |
 //! | a new time namespace | the child unshares it, the parent writes the offsets, execve enters it (Linux 6.1) |
-//! | no mount namespace | a new one all the same: naru never mounts in the caller's |
+//! | no mount namespace | the caller's: the root is attached over its own directory and entered by chroot(2) |
 
 use super::{Steps, validate};
 use crate::child::{Join, Relay};
@@ -65,7 +65,7 @@ pub(crate) fn choose(
     caller: Caller,
     error: StartError,
 ) -> Result<Namespaces, SpawnError> {
-    let mut chosen = Namespaces { clone: ns::NEWNS, ..Namespaces::default() };
+    let mut chosen = Namespaces::default();
     chosen.own_net = match &netns {
         NetNs::New => true,
         NetNs::Host => false,
@@ -86,7 +86,7 @@ pub(crate) fn choose(
         let Some(path) = &namespace.path else {
             match namespace.kind {
                 // The network comes with the request.
-                NamespaceKind::Network | NamespaceKind::Mount => {}
+                NamespaceKind::Network => {}
                 // After the child is in its group, which becomes the root that the namespace shows.
                 NamespaceKind::Cgroup => chosen.new_cgroup = true,
                 NamespaceKind::Time => chosen.new_time = true,
@@ -96,7 +96,9 @@ pub(crate) fn choose(
                     chosen.maps = Some(made.map_err(|cause| error.plain(&cause.to_string()))?);
                     chosen.clone |= flag;
                 }
-                NamespaceKind::Pid | NamespaceKind::Ipc | NamespaceKind::Uts => chosen.clone |= flag,
+                NamespaceKind::Mount | NamespaceKind::Pid | NamespaceKind::Ipc | NamespaceKind::Uts => {
+                    chosen.clone |= flag;
+                }
             }
             continue;
         };
@@ -107,9 +109,6 @@ pub(crate) fn choose(
         if flag == ns::NEWUSER && is_own_user_namespace(&fd) {
             // setns(2) refuses the one that the caller is in, and there is nothing to do.
             continue;
-        }
-        if flag == ns::NEWNS {
-            chosen.clone &= !ns::NEWNS;
         }
         joins.push(Join { fd, flags: flag });
     }

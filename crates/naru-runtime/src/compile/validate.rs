@@ -51,6 +51,9 @@ fn user(spec: &oci::Spec, error: StartError) -> Result<(), SpawnError> {
         (Some(namespace), false) if namespace.path.is_none() => {
             "user namespaces enabled, but no namespace path to join nor mappings to apply specified"
         }
+        (Some(_), _) if spec.namespace(NamespaceKind::Mount).is_none() => {
+            "a user namespace needs a mount namespace beside it: its root may not mount in the caller's"
+        }
         _ => return Ok(()),
     };
     Err(error.plain(message))
