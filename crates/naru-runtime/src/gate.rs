@@ -10,6 +10,7 @@ use crate::oci;
 use crate::request::SpawnError;
 use crate::spawn::Report;
 use naru_kernel::{Errno, pidfd, unix};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// What is needed of the created container.
@@ -25,8 +26,11 @@ pub struct GateInput<'a> {
     pub hooks: Option<&'a HookInput<'a>>,
 }
 
+/// How long a process that was killed at the gate may take to end.
+const END_WAIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
 /// Sends the word over `connection` (a SOCK_SEQPACKET socket connected to the gate), runs the hooks of `start` and
-/// returns, with warnings, when the program runs. After an error the process has been killed.
+/// returns, with warnings, when the program runs. After an error the process has been killed and has ended.
 pub fn open(connection: OwnedFd, input: &GateInput<'_>) -> Result<Vec<String>, SpawnError> {
     let opened = open_or_fail(&connection, input);
     // The process hears of a caller that gave up by this, not by the caller's exit.
@@ -34,6 +38,8 @@ pub fn open(connection: OwnedFd, input: &GateInput<'_>) -> Result<Vec<String>, S
     if opened.is_err() {
         // It is not our child: its parent, or who took it over, reaps it.
         let _ = pidfd::send_signal(input.pidfd, naru_types::signal::Signal::KILL);
+        // Whoever deletes the container now shall find it stopped.
+        let _ = rustix::event::poll(&mut [PollFd::new(&input.pidfd, PollFlags::IN)], Some(&END_WAIT));
     }
     opened
 }

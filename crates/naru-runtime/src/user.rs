@@ -63,8 +63,10 @@ pub fn resolve_in(passwd: &str, group: &str, user: &oci::User) -> Result<Identit
     for name in &user.naru_groups {
         groups.push(find_group(group, name)?);
     }
-    let mut seen = std::collections::BTreeSet::new();
-    groups.retain(|gid| seen.insert(*gid));
+    if !user.username.is_empty() {
+        let mut seen = std::collections::BTreeSet::new();
+        groups.retain(|gid| seen.insert(*gid));
+    }
     Ok(Identity { uid: found.uid, gid, groups, home: found.home })
 }
 
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     fn plain_numbers_of_a_foreign_spec() {
-        let user = oci::User { uid: 5, gid: 6, additional_gids: vec![7], ..oci::User::default() };
-        assert_eq!(resolve_in(PASSWD, GROUP, &user).unwrap().groups, [7]);
+        let user = oci::User { uid: 5, gid: 6, additional_gids: vec![7, 9, 7], ..oci::User::default() };
+        assert_eq!(resolve_in(PASSWD, GROUP, &user).unwrap().groups, [7, 9, 7]);
     }
 }

@@ -55,6 +55,38 @@ fn a_container_lives_and_dies_in_v2() {
     });
 }
 
+/// An exec joins the container's group, and what its first process is in only when that takes nobody.
+#[test]
+fn an_exec_beside_an_init_in_a_sub_group() {
+    if skip() {
+        return;
+    }
+    with_v2_view(|| {
+        let (root, group) = (Root::new(), Group::new());
+        let config = spec(&["sleep", "60"]);
+        let running = start(&root, &config, Some(&group)).unwrap();
+        let own = group.0.v2_directory().unwrap();
+        std::fs::create_dir(own.join("sub")).unwrap();
+        std::fs::write(own.join("sub/cgroup.procs"), running.spawned.pid.to_string()).unwrap();
+        let place = || {
+            let args = vec!["cat".into(), "/proc/self/cgroup".into()];
+            let process = oci::Process { args, ..config.process.clone() };
+            let (_, text) = exec(&config, &process, &running, Some(&group), false).unwrap().finish();
+            text.lines().last().unwrap_or_default().to_owned()
+        };
+        assert_eq!(place(), "0::/");
+        let controllers = std::fs::read_to_string(own.join("cgroup.controllers")).unwrap();
+        // A threaded controller would not keep processes out.
+        let domain = |name: &&str| matches!(*name, "memory" | "io" | "hugetlb");
+        if let Some(name) = controllers.split_whitespace().find(domain) {
+            std::fs::write(own.join("cgroup.subtree_control"), format!("+{name}")).unwrap();
+            assert_eq!(place(), "0::/sub");
+        }
+        group.0.kill_all().unwrap();
+        running.finish();
+    });
+}
+
 #[test]
 fn devices_are_limited_by_a_program() {
     if skip() {

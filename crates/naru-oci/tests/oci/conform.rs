@@ -75,17 +75,17 @@ pub fn create_refuses_what_start_could_not_do() {
     refused("filesystem \\\"proc\\\" must be mounted on ordinary directory");
 }
 
-/// No more and no fewer than `additionalGids`: the primary group is not silently one of them.
+/// No more and no fewer than `additionalGids`: the primary group is not silently one of them, and twice is twice.
 pub fn groups_are_those_of_the_spec() {
     let lab = Lab::new();
     let id = lab.id("a");
     lab.config("while read -r line; do echo $line; done < /proc/self/status", |config| {
-        config["process"]["user"] = json!({ "uid": 10, "gid": 11, "additionalGids": [150, 20] });
+        config["process"]["user"] = json!({ "uid": 10, "gid": 11, "additionalGids": [150, 20, 150] });
     });
     let status = lab.ok(&["run", &id]);
     let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap().trim();
     // The kernel sorts them (setgroups(2)).
-    assert_eq!(groups, "20 150", "{status}");
+    assert_eq!(groups, "20 150 150", "{status}");
 }
 
 /// "If a namespace type is not specified in the namespaces array, the container MUST inherit the runtime namespace of that

@@ -59,4 +59,20 @@ pub fn a_failing_hook_fails_the_create() {
         assert!(!lab.root().join(&id).exists(), "{point}");
         assert!(lab.groups().is_empty(), "{point}");
     }
+    // Of a created container, `start` fails and stops it (runtime.md, "Lifecycle", 8): it can be deleted at once.
+    let stopped = lab.path("stopped");
+    let poststop = hook(&lab, "after", &format!("echo stopped >> {}", stopped.display()));
+    lab.config("sleep 1000", |config| {
+        config["hooks"] =
+            json!({ "startContainer": [{ "path": "/bin/sh", "args": ["sh", "-c", "exit 3"] }], "poststop": poststop });
+    });
+    lab.quiet_ok(&["create", &id]);
+    let done = lab.run(&["start", &id]);
+    assert!(
+        done.code == 1 && done.stderr.contains("error running startContainer hook #0"),
+        "{}",
+        done.stderr
+    );
+    lab.ok(&["delete", &id]);
+    assert_eq!(read(&stopped), "stopped\n");
 }

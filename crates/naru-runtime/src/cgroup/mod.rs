@@ -382,10 +382,14 @@ impl Cgroup {
         self.v2_directory().map(|directory| files::open_directory(&directory)).transpose()
     }
 
-    /// The v2 directory of a process inside, which may be a sub-group when the container runs an init system of its own
-    /// (a group that hands controllers to its children takes no process itself).
+    /// The v2 directory for a process beside that one: the group itself, or, when it hands controllers to sub-groups and so
+    /// takes no process ("No Internal Process Constraint" of cgroup-v2.rst: an init system lives inside), that one's own.
     pub(crate) fn open_v2_dir_of(&self, pid: i32) -> Result<Option<OwnedFd>, CgroupError> {
         let (Some(root), Some(own)) = (&self.layout.v2, self.v2_directory()) else { return Ok(None) };
+        let handed_out = files::read(&own.join("cgroup.subtree_control"));
+        if handed_out.is_ok_and(|controllers| controllers.trim().is_empty()) {
+            return files::open_directory(&own).map(Some);
+        }
         let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
         // Only ever below our own group, whatever the file says.

@@ -159,7 +159,10 @@ fn check_inheritable(capabilities: &oci::Capabilities, error: StartError) -> Res
     if outside.is_empty() {
         return Ok(());
     }
-    let step = format!("make {} inheritable, which the bounding set does not have", outside.join(", "));
+    // A name that nobody knows may be why.
+    let unknown = super::unknown_capabilities(Some(capabilities));
+    let why = unknown.first().map(|warning| format!(" ({warning})")).unwrap_or_default();
+    let step = format!("make {} inheritable, which the bounding set does not have{why}", outside.join(", "));
     Err(error.errno(&step, Errno::PERM))
 }
 
