@@ -8,13 +8,18 @@
 use super::{Filter, SeccompError, compile};
 use crate::oci;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// A host has a handful of profiles; one has about 20 KiB.
 const PROFILES_MAX: usize = 16;
 
 #[derive(Default)]
-struct Cache(Mutex<HashMap<oci::Seccomp, Arc<Filter>>>);
+struct Cache {
+    filters: Mutex<HashMap<oci::Seccomp, Arc<Filter>>>,
+    /// Somebody has asked before. `naru oci` asks once, and a copy of the profile would be for nobody.
+    was_asked: AtomicBool,
+}
 
 static CACHE: LazyLock<Cache> = LazyLock::new(Cache::default);
 
@@ -26,7 +31,10 @@ pub fn cached(profile: &oci::Seccomp) -> Result<Arc<Filter>, SeccompError> {
 impl Cache {
     fn find(&self, profile: &oci::Seccomp) -> Result<Arc<Filter>, SeccompError> {
         // The map is whole after each statement, so a panic elsewhere while it was held has broken nothing.
-        let mut filters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.was_asked.swap(true, Ordering::Relaxed) {
+            return compile(profile).map(Arc::new);
+        }
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(filter) = filters.get(profile) {
             return Ok(Arc::clone(filter));
         }
@@ -54,6 +62,7 @@ mod tests {
             ..oci::Seccomp::default()
         };
         let cache = Cache::default();
+        assert_eq!(*cache.find(&profile(2)).unwrap(), compile(&profile(2)).unwrap());
         let first = cache.find(&profile(2)).unwrap();
         assert_eq!(*first, compile(&profile(2)).unwrap());
         assert!(Arc::ptr_eq(&first, &cache.find(&profile(2)).unwrap()));
@@ -61,7 +70,7 @@ mod tests {
             let filter = cache.find(&profile(errno)).unwrap();
             assert_eq!(*filter, compile(&profile(errno)).unwrap());
         }
-        assert!(cache.0.lock().unwrap().len() <= PROFILES_MAX);
+        assert!(cache.filters.lock().unwrap().len() <= PROFILES_MAX);
         let bad = oci::Seccomp { default_action: "X".into(), ..oci::Seccomp::default() };
         assert_eq!(cache.find(&bad).unwrap_err(), SeccompError::Action("X".into()));
     }

@@ -59,31 +59,34 @@ impl Rules {
     }
 
     pub fn decisions(&self, machine: &Machine) -> Decisions {
-        let mut found = Vec::new();
+        // Hundreds of calls share the conditions of a few rules: what is sorted below are numbers only.
+        let mut lists: Vec<Vec<Vec<Condition>>> =
+            self.rules.iter().map(|rule| on_machine(&rule.alternatives, machine)).collect();
+        let mut found = Vec::with_capacity(self.rules.iter().map(|rule| rule.calls.len()).sum());
         let mut newest = 0;
-        for rule in &self.rules {
-            let alternatives = on_machine(&rule.alternatives, machine);
+        for (list, rule) in self.rules.iter().enumerate() {
             for row in &rule.calls {
                 if let Some(number) = machine.number(*row) {
                     newest = newest.max(number);
-                    found.push((number, rule, alternatives.clone()));
+                    found.push((number, rule.action, list));
                 }
                 if let Some((number, operation)) = machine.multiplexed(*row) {
                     newest = newest.max(number);
-                    found.push((number, rule, of_operation(&alternatives, operation)));
+                    found.push((number, rule.action, lists.len()));
+                    lists.push(of_operation(&lists[list], operation));
                 }
             }
         }
         // A rule that says what happens anyway is left out, but its calls are known.
-        found.retain(|(_, rule, _)| rule.action != self.default);
+        found.retain(|(_, action, _)| *action != self.default);
         found.sort_by_key(|(number, ..)| *number);
         let mut calls: Vec<(u32, Decision)> = Vec::with_capacity(found.len());
-        for (number, rule, alternatives) in found {
+        for (number, action, list) in found {
             if calls.last().is_none_or(|(last, _)| *last != number) {
                 calls.push((number, Decision::Conditional(Vec::new())));
             }
             if let Some((_, decision)) = calls.last_mut() {
-                decision.add(alternatives, rule.action);
+                decision.add(&lists[list], action);
             }
         }
         let unknown_from = (newest > 0 && self.refuses()).then_some((newest + 1, ERRNO | ENOSYS));
@@ -98,12 +101,12 @@ impl Rules {
 
 impl Decision {
     /// Of two rules on one call the first wins, but one without conditions takes the place of all that have some.
-    fn add(&mut self, alternatives: Vec<Vec<Condition>>, action: Action) {
+    fn add(&mut self, alternatives: &[Vec<Condition>], action: Action) {
         for conditions in alternatives {
             match self {
                 Self::Always(_) => {}
                 Self::Conditional(_) if conditions.is_empty() => *self = Self::Always(action),
-                Self::Conditional(list) => list.push((conditions, action)),
+                Self::Conditional(list) => list.push((conditions.clone(), action)),
             }
         }
     }
