@@ -3,7 +3,7 @@
 //! What the child reports is answered here: the maps of its user namespace are written, hooks are run, the filter's
 //! listener is handed to its agent. A plain start has no such point and costs no round trip.
 
-use crate::child::{self, Entry, GO, HEADER_BYTES, REPORT_BYTES_MAX, ReportKind};
+use crate::child::{self, Arrival, Entry, GO, HEADER_BYTES, REPORT_BYTES_MAX, ReportKind};
 use crate::compile::namespaces::Caller;
 use crate::compile::{self, Compiled};
 use crate::errors::{Context, StartError, text};
@@ -79,67 +79,78 @@ struct Heard {
 }
 
 impl Start<'_> {
-    pub fn run(&self) -> Result<Spawned, SpawnError> {
-        let (ours, child, early) = self.bear()?;
-        if let Some(tell) = self.tell_birth {
-            tell(&child);
-        }
-        let mut heard = Heard { warnings: self.compiled.warnings.clone(), early, ..Heard::default() };
-        let done =
-            self.listen(&ours, &child, &mut heard).and_then(|()| self.after_start(&child, heard.created));
-        match done {
-            Ok(()) => {
-                let Heard { pty_master, warnings, .. } = heard;
-                Ok(Spawned { pid: child.pid, pidfd: child.pidfd, pty_master, warnings })
-            }
-            Err(failure) => {
-                // It has said its last word and exits, or was killed: reaping cannot take long. A kill makes sure.
-                let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
-                if self.tell_birth.is_none() {
-                    let _ = pidfd::wait(&child.pidfd);
-                }
-                Err(failure)
-            }
-        }
-    }
-
     /// Clones into the v2 group, which is the quick way (no lock of all process groups, cgroup-v2.rst). Where the kernel
     /// refuses that, or kills the child at birth, the child writes itself in.
     ///
     /// It kills when the group, or our own, was ever killed through `cgroup.kill`: up to Linux 6.18 at least,
     /// `cgroup_css_set_fork` compares the kill count of the *caller's* group with that of the child's, as if a kill had
     /// come in between.
-    fn bear(&self) -> Result<Born, SpawnError> {
-        let Some(directory) = &self.compiled.cgroup_v2 else { return self.attempt(&Entry::None)? };
-        match self.attempt(&Entry::Cloned)? {
+    pub fn run(&self) -> Result<Spawned, SpawnError> {
+        let Some(directory) = &self.compiled.cgroup_v2 else { return self.start(&Entry::None)? };
+        match self.start(&Entry::Cloned)? {
             Err(_) => {}
-            born => return born,
+            started => return started,
         }
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let procs = rustix::fs::openat(directory, "cgroup.procs", flags, Mode::empty())
             .map_err(|errno| self.error.errno("open cgroup.procs of the control group", errno))?;
-        self.attempt(&Entry::Write(procs))?
+        self.start(&Entry::Write(procs))?
     }
 
     /// The outer error is final; the inner one calls for another entry, if there is one left.
-    fn attempt(&self, entry: &Entry) -> Result<Result<Born, SpawnError>, SpawnError> {
+    fn start(&self, entry: &Entry) -> Result<Result<Spawned, SpawnError>, SpawnError> {
+        let arrival = Arrival::new().map_err(|errno| self.error.errno("make an eventfd", errno))?;
+        let (ours, child, early) = match self.bear(entry, &arrival)? {
+            Ok(born) => born,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if let Some(tell) = self.tell_birth {
+            tell(&child);
+        }
+        let mut heard = Heard { warnings: self.compiled.warnings.clone(), early, ..Heard::default() };
+        let listened = self.listen(&ours, &child, &mut heard);
+        if !matches!(entry, Entry::None) && !arrival.is_told() {
+            self.end(&child);
+            return Ok(Err(listened.err().unwrap_or_else(|| self.killed_at_birth())));
+        }
+        match listened.and_then(|()| self.after_start(&child, heard.created)) {
+            Ok(()) => {
+                let Heard { pty_master, warnings, .. } = heard;
+                Ok(Ok(Spawned { pid: child.pid, pidfd: child.pidfd, pty_master, warnings }))
+            }
+            Err(failure) => {
+                self.end(&child);
+                Err(failure)
+            }
+        }
+    }
+
+    /// It has said its last word and exits, or was killed: reaping cannot take long. A kill makes sure.
+    fn end(&self, child: &Child) {
+        let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
+        if self.tell_birth.is_none() {
+            let _ = pidfd::wait(&child.pidfd);
+        }
+    }
+
+    /// As [`Start::start`], until the process exists. Who has to tell others of it waits until it is in its group.
+    fn bear(&self, entry: &Entry, arrival: &Arrival) -> Result<Result<Born, SpawnError>, SpawnError> {
         let (ours, theirs) =
             unix::seqpacket_pair().map_err(|cause| self.error.io("make a socket pair", &cause))?;
         let theirs = compile::renumber(theirs, self.compiled.plan.preserve_fds.len(), self.error)?;
-        let first = match self.clone(entry, theirs)? {
+        let first = match self.clone(entry, arrival, theirs)? {
             Ok(first) => first,
             Err(refused) => return Ok(Err(refused)),
         };
+        let has_relay = self.compiled.relay.is_some();
         if !matches!(entry, Entry::None)
-            && let Err(refused) = self.hear_of_entry(&ours)
+            && (has_relay || self.tell_birth.is_some())
+            && let Err(refused) = self.hear_of_entry(arrival, &ours)
         {
-            let _ = pidfd::send_signal(&first.pidfd, naru_types::signal::Signal::KILL);
-            if self.tell_birth.is_none() {
-                let _ = pidfd::wait(&first.pidfd);
-            }
+            self.end(&first);
             return Ok(Err(refused));
         }
-        if self.compiled.relay.is_none() {
+        if !has_relay {
             return Ok(Ok((ours, first, VecDeque::new())));
         }
         let born = self.hear_of_birth(&ours);
@@ -152,13 +163,20 @@ impl Start<'_> {
         born.map(|(child, early)| Ok((ours, child, early)))
     }
 
-    fn hear_of_entry(&self, socket: &OwnedFd) -> Result<(), SpawnError> {
+    fn hear_of_entry(&self, arrival: &Arrival, socket: &OwnedFd) -> Result<(), SpawnError> {
+        arrival.wait(socket).map_err(|errno| self.error.errno("wait for the new process", errno))?;
+        if arrival.is_told() {
+            return Ok(());
+        }
         let report = Report::receive(socket, self.error)?;
         match report.kind {
-            Some(ReportKind::Alive) => Ok(()),
             Some(ReportKind::GroupRefused) => Err(self.group_refusal(Errno::from_raw_os_error(report.errno))),
-            _ => Err(self.error.plain("the new process was killed as it joined its control group")),
+            _ => Err(self.killed_at_birth()),
         }
+    }
+
+    fn killed_at_birth(&self) -> SpawnError {
+        self.error.plain("the new process was killed as it joined its control group")
     }
 
     /// What the group's own files say about why it takes no process.
@@ -173,7 +191,12 @@ impl Start<'_> {
 
     /// The child, or the process in between. The child's end of the socket is moved into the child, so execve or exit of
     /// the child is our end of file.
-    fn clone(&self, entry: &Entry, report: OwnedFd) -> Result<Result<Child, SpawnError>, SpawnError> {
+    fn clone(
+        &self,
+        entry: &Entry,
+        arrival: &Arrival,
+        report: OwnedFd,
+    ) -> Result<Result<Child, SpawnError>, SpawnError> {
         let Self { compiled, error, .. } = self;
         let _inside = match &compiled.join_pid {
             Some(fd) => Some(PidNamespace::enter(fd, *error)?),
@@ -191,7 +214,7 @@ impl Start<'_> {
             None => (compiled.namespaces, self.tell_birth.is_some()),
         };
         let child = process::spawn(&CloneArgs { namespaces, cgroup, sibling }, move || {
-            if !entry.perform(report.as_fd()) {
+            if !entry.perform(arrival, report.as_fd()) {
                 return process::PANIC_EXIT_CODE;
             }
             match relay {
@@ -270,10 +293,10 @@ impl Start<'_> {
                     // A child that is gone by now shows as the end of file.
                     let _ = unix::send(socket, GO, &[]);
                 }
-                Some(
-                    ReportKind::Born | ReportKind::JoinFailed | ReportKind::Alive | ReportKind::GroupRefused,
-                )
-                | None => {
+                Some(ReportKind::GroupRefused) => {
+                    return Err(self.group_refusal(Errno::from_raw_os_error(report.errno)));
+                }
+                Some(ReportKind::Born | ReportKind::JoinFailed) | None => {
                     return Err(self.error.plain("the new process spoke nonsense"));
                 }
             }

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod copyup;
+mod entry;
 mod gate;
 mod mounts;
 mod relay;
@@ -20,6 +21,7 @@ use naru_kernel::mount;
 use naru_kernel::{Errno, caps, exec, keyring, loopback, ns, prctl, process, seccomp, signals, task, unix};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub(crate) use entry::{Arrival, Entry};
 pub(crate) use relay::{Join, Relay, run as run_relay};
 
 /// Index that stands for "the execve itself" in a report.
@@ -51,8 +53,6 @@ pub(crate) enum ReportKind {
     Born = 7,
     /// From the process in between: the index is that of the join.
     JoinFailed = 8,
-    /// The first word of a process that was born for a v2 control group: it is in there, and was not killed at birth.
-    Alive = 9,
     /// The v2 control group does not take the process.
     GroupRefused = 10,
     /// The kernel's words on the step that the next report is about.
@@ -61,9 +61,9 @@ pub(crate) enum ReportKind {
 
 impl ReportKind {
     pub fn from_number(number: u32) -> Option<Self> {
-        use ReportKind::{Alive, Born, Created, Detail, Failed, GroupRefused};
+        use ReportKind::{Born, Created, Detail, Failed, GroupRefused};
         use ReportKind::{JoinFailed, Listener, Point, PtyMaster, Warning};
-        [Failed, Warning, PtyMaster, Point, Created, Listener, Born, JoinFailed, Alive, GroupRefused, Detail]
+        [Failed, Warning, PtyMaster, Point, Created, Listener, Born, JoinFailed, GroupRefused, Detail]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
@@ -80,33 +80,6 @@ struct Slots {
     terminal: Option<OwnedFd>,
     /// What the kernel said about the step that failed.
     message: fscontext::Message,
-}
-
-/// How a process comes into its v2 control group.
-#[derive(Debug)]
-pub(crate) enum Entry {
-    /// There is none.
-    None,
-    /// clone3 puts it there.
-    Cloned,
-    /// It writes itself into this `cgroup.procs`.
-    Write(OwnedFd),
-}
-
-impl Entry {
-    /// Goes in and says so; `false` when the process must end. Child-safe.
-    pub fn perform(&self, report: BorrowedFd<'_>) -> bool {
-        let done = match self {
-            Self::None => return true,
-            Self::Cloned => Ok(()),
-            Self::Write(procs) => rustix::io::write(procs, b"0").map(drop),
-        };
-        let word = match done {
-            Ok(()) => encode(ReportKind::Alive, 0, 0),
-            Err(errno) => encode(ReportKind::GroupRefused, 0, errno.raw_os_error()),
-        };
-        unix::send(report, &word, &[]).is_ok() && done.is_ok()
-    }
 }
 
 /// Performs the plan; returns the exit code of a failed child (a successful one never returns).
