@@ -21,6 +21,7 @@
 pub mod caps;
 pub mod clock;
 pub mod devbpf;
+mod entry;
 pub mod exec;
 pub mod fscontext;
 pub mod inherit;

@@ -6,15 +6,19 @@
 //! through it is `EROFS` for everybody. It costs no memory, unlike a sealed copy in a memfd.
 
 use crate::exec::StringArray;
+use crate::inherit;
 use crate::mount::{self, Change, RDONLY};
 use crate::sys::last_errno;
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 const PATH: &CStr = c"/proc/self/exe";
+
+/// What the kernel calls a program that was executed by its descriptor (execveat(2), "NOTES").
+const BY_DESCRIPTOR: &str = "/dev/fd/";
 
 /// Whether the running binary is reached through a read-only mount.
 pub fn is_read_only() -> Result<bool, Errno> {
@@ -29,6 +33,21 @@ pub fn make_read_only() -> Result<(), Errno> {
         return Ok(());
     }
     execute_read_only(PATH, std::env::args_os().collect())
+}
+
+/// The mount that this program was executed from by [`make_read_only`] or `naru_entry`, once. The one descriptor keeps it
+/// together: closing it costs a wait for the whole kernel (`dissolve_on_fput`, an RCU grace period), so that whoever is in
+/// a hurry does it while there is something else to wait for. The program stays read-only without it.
+pub fn take_mount() -> Option<OwnedFd> {
+    // SAFETY: getauxval takes a number and touches no memory.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const libc::c_char;
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel keeps this NUL-terminated string on the stack for as long as the process lives.
+    let name = unsafe { CStr::from_ptr(name) };
+    let number = name.to_str().ok()?.strip_prefix(BY_DESCRIPTOR)?.parse().ok()?;
+    inherit::take(number).ok()
 }
 
 /// Puts another program in this one's place, from a read-only detached mount as above. The process keeps its number,
@@ -46,6 +65,7 @@ fn execute_read_only(path: &CStr, args: Vec<OsString>) -> Result<(), Errno> {
     let env =
         std::env::vars_os().map(|(key, value)| [key.into_vec(), value.into_vec()].join(&b'=')).collect();
     let args = StringArray::new(words(args).map_err(|_| Errno::INVAL)?);
+    inherit::keep(&copy)?;
     let env = StringArray::new(words(env).map_err(|_| Errno::INVAL)?);
     Err(execute(copy.as_fd(), &args, &env))
 }

@@ -43,10 +43,11 @@ pub(crate) fn create(
     log: &mut Log,
 ) -> Result<Option<Cgroup>, OciError> {
     let Some(record) = record else { return Ok(None) };
-    open(record)?.check_free()?;
+    let cgroup = open(record)?;
+    cgroup.check_free()?;
     let resources = &spec.linux.resources;
     let created = match record.driver {
-        Driver::Cgroupfs => Cgroup::create(&record.path),
+        Driver::Cgroupfs => cgroup.make().map(|()| cgroup),
         Driver::Systemd => Cgroup::start_scope(&record.path, !is_real_root(), resources),
     };
     let made = created.and_then(|cgroup| {

@@ -31,7 +31,7 @@ impl Container {
         // Asked before: a lock file must not appear where there is no container.
         State::read(&directory)?;
         let locked = store::lock(&directory)?;
-        let state = State::read(&directory)?;
+        let state = locked.state()?;
         Ok((Self { directory, state }, locked))
     }
 

@@ -6,6 +6,7 @@ use crate::error::OciError;
 use crate::log::Log;
 use crate::state::{CONFIG, State};
 use crate::store::Locked;
+use naru_runtime::cgroup::Cgroup;
 use naru_runtime::hooks::{self, HookInput};
 use naru_runtime::oci::Spec;
 use naru_runtime::resctrl;
@@ -14,17 +15,18 @@ use std::path::Path;
 /// A stopped container. Goes on after an error, and tells the first.
 pub(crate) fn stopped(locked: &Locked, state: &State, log: &mut Log) -> Result<(), OciError> {
     let spec = state.has_epilogue.then(|| read_spec(&locked.directory)).flatten();
-    with_spec(locked, state, spec.as_ref(), log)
+    with_spec(locked, state, spec.as_ref(), None, log)
 }
 
-/// As [`stopped`], for who still knows the configuration.
+/// As [`stopped`], for who still knows the configuration and the control group.
 pub(crate) fn with_spec(
     locked: &Locked,
     state: &State,
     spec: Option<&Spec>,
+    cgroup: Option<&Cgroup>,
     log: &mut Log,
 ) -> Result<(), OciError> {
-    let mut first = remove_cgroup(state).err();
+    let mut first = remove_cgroup(state, cgroup).err();
     if let Some(wanted) = spec.and_then(|spec| spec.linux.intel_rdt.as_ref())
         && let Err(error) = resctrl::remove(wanted, &state.id)
     {
@@ -62,9 +64,9 @@ pub(crate) fn leftover(locked: &Locked, state: Option<&State>, log: &mut Log) ->
     }
 }
 
-fn remove_cgroup(state: &State) -> Result<(), OciError> {
+fn remove_cgroup(state: &State, known: Option<&Cgroup>) -> Result<(), OciError> {
     let Some(record) = &state.cgroup else { return Ok(()) };
-    let cgroup = cgroups::open(record)?;
+    let cgroup = known.map_or_else(|| cgroups::open(record), |cgroup| Ok(cgroup.clone()))?;
     if !state.own_pid_namespace {
         // Its other processes have outlived the first one.
         cgroup.kill_all()?;

@@ -5,6 +5,7 @@
 //! group, the process, and the state with its pid. A failure takes everything back.
 
 use crate::cgroups;
+use crate::commands::Call;
 use crate::console::{self, Raw};
 use crate::container::told;
 use crate::destroy;
@@ -27,6 +28,7 @@ use naru_runtime::request::{NetNs, SpawnOptions, SpawnRequest, Spawned, Stdio};
 use naru_runtime::rootfs::Rootfs;
 use naru_runtime::spawn;
 use naru_types::signal::Signal;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -57,14 +59,20 @@ struct Wanted<'a> {
     no_new_keyring: bool,
     subreaper: bool,
     keep: bool,
+    /// As soon as it is made.
+    cgroup: Option<Cgroup>,
+    own_mount: Option<OwnedFd>,
 }
 
 /// Makes the container; the exit code of its program in the foreground, otherwise 0.
-pub(crate) fn launch(globals: &Globals, args: &Args<'_>, mode: Mode, log: &mut Log) -> Result<u8, OciError> {
+pub(crate) fn launch(call: &mut Call<'_>, mode: Mode) -> Result<u8, OciError> {
     protect::own_binary()?;
+    let (globals, args, log) = (call.globals, call.args, &mut *call.log);
     let preserve = args.number::<usize>("preserve-fds")?.unwrap_or(0);
     let inherited = inherited::take(preserve, true)?;
-    let mut wanted = Wanted::read(args, mode)?;
+    // The process ends after this: to take thousands of strings apart first would be for nobody.
+    let mut wanted = ManuallyDrop::new(Wanted::read(args, mode)?);
+    wanted.own_mount = call.own_mount.take();
     wanted.spec.process.env.extend(inherited.env.iter().cloned());
     let record = cgroups::place(globals, wanted.id, &wanted.spec.linux.cgroups_path)?;
     // The last name of the path also names the keyring and the resctrl group.
@@ -78,7 +86,7 @@ pub(crate) fn launch(globals: &Globals, args: &Args<'_>, mode: Mode, log: &mut L
         Err(error) => (Err(error), false),
     };
     if !keep {
-        let removed = destroy::with_spec(&locked, &state, Some(&wanted.spec), log);
+        let removed = destroy::with_spec(&locked, &state, Some(&wanted.spec), wanted.cgroup.as_ref(), log);
         if let Err(error) = removed {
             log.warn(&format!("cannot remove what is left of {}: {error}", wanted.id));
         }
@@ -97,9 +105,9 @@ fn make(
     // Nobody looks for it before there is a state.
     let config = locked.directory.join(CONFIG);
     std::fs::write(&config, &wanted.config).map_err(|cause| OciError::file("write", &config, cause))?;
-    state.write(&locked.directory)?;
-    let cgroup = cgroups::create(globals, &wanted.spec, state.cgroup.as_ref(), log)?;
-    if cgroup.is_none() {
+    locked.begin(state)?;
+    wanted.cgroup = cgroups::create(globals, &wanted.spec, state.cgroup.as_ref(), log)?;
+    if wanted.cgroup.is_none() {
         state.cgroup = None;
     }
     let signals = (wanted.mode == Mode::Foreground).then(Signals::block).transpose()?;
@@ -107,15 +115,17 @@ fn make(
         prctl::set_child_subreaper(true).map_err(|errno| OciError::kernel("become a subreaper", errno))?;
     }
     let raw = (signals.is_some() && wanted.spec.process.terminal).then(Raw::enter).transpose()?;
-    let spawned = wanted.spawn(locked, cgroup.as_ref(), state, inherited, raw.as_ref())?;
+    let spawned = wanted.spawn(locked, state, inherited, raw.as_ref())?;
     log.warn_all(&spawned.warnings);
-    let settled = match &cgroup {
+    let settled = match &wanted.cgroup {
         Some(cgroup) => cgroup.settle(&wanted.spec.linux.resources).map_err(OciError::from),
         None => Ok(()),
     };
+    let own_mount = wanted.own_mount.take();
     let done =
         settled.and_then(|()| wanted.announce(locked, state, &spawned)).and_then(|()| match &signals {
             Some(signals) => {
+                drop(own_mount);
                 let terminal = spawned.pty_master.zip(raw);
                 foreground::wait(&Process { pid: spawned.pid, pidfd: &spawned.pidfd }, terminal, signals)
             }
@@ -160,6 +170,8 @@ impl<'a> Wanted<'a> {
             no_new_keyring: args.has("no-new-keyring"),
             subreaper: mode == Mode::Foreground && !args.has("no-subreaper"),
             keep: mode == Mode::Foreground && args.has("keep"),
+            cgroup: None,
+            own_mount: None,
         })
     }
 
@@ -182,7 +194,6 @@ impl<'a> Wanted<'a> {
     fn spawn(
         &self,
         locked: &Locked,
-        cgroup: Option<&Cgroup>,
         state: &State,
         inherited: Inherited,
         raw: Option<&Raw>,
@@ -202,7 +213,7 @@ impl<'a> Wanted<'a> {
         Ok(spawn::spawn(SpawnRequest {
             spec,
             rootfs: &Rootfs::Directory(PathBuf::from(&spec.root.path)),
-            cgroup,
+            cgroup: self.cgroup.as_ref(),
             netns: NetNs::of_spec(spec)?,
             stdio: stdio(&spec.process, raw)?,
             options: SpawnOptions {

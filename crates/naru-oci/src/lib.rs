@@ -45,7 +45,9 @@ pub use error::OciError;
 
 use globals::Globals;
 use log::Log;
+use naru_kernel::own_exe;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 /// The file name under which the binary is this runtime: callers take a path and no further argument.
@@ -60,8 +62,10 @@ const NO_COMMAND: u8 = 3;
 
 /// Runs the command in `args` (the program's name first) and turns its outcome into an exit code.
 pub fn run(args: &[OsString]) -> ExitCode {
+    // First, so that nothing that is executed from here inherits it.
+    let own_mount = own_exe::take_mount();
     let mut log = Log::stderr();
-    match dispatch(args, &mut log) {
+    match dispatch(args, &mut log, own_mount) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.error(&error.to_string());
@@ -75,7 +79,7 @@ pub fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn dispatch(args: &[OsString], log: &mut Log) -> Result<u8, OciError> {
+fn dispatch(args: &[OsString], log: &mut Log, own_mount: Option<OwnedFd>) -> Result<u8, OciError> {
     let words = text::words(args)?;
     let rest = words.get(1..).unwrap_or_default();
     let parsed = flags::parse(globals::FLAGS, rest, flags::Order::FlagsFirst)?;
@@ -99,5 +103,5 @@ fn dispatch(args: &[OsString], log: &mut Log) -> Result<u8, OciError> {
     }
     own.check_count(command.name, command.positional)?;
     let globals = Globals::from_flags(&parsed)?;
-    (command.run)(&mut commands::Call { globals: &globals, args: &own, log })
+    (command.run)(&mut commands::Call { globals: &globals, args: &own, log, own_mount })
 }

@@ -1,4 +1,7 @@
 //! `state.json`: what one command leaves for the next. Written by one write and one rename.
+//!
+//! What is known before there is a process stands in the lock file: to replace a file makes a file system such as ext4
+//! write it to the disk at once (ext4(5), `auto_da_alloc`), and a further file costs as much as a mount does.
 
 use crate::error::OciError;
 use crate::root_mount::RootMount;
@@ -6,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-pub(crate) const FILE: &str = "state.json";
+const FILE: &str = "state.json";
+/// Its lock is the container's. It holds the state without a first process, of no more interest once there is [`FILE`];
+/// nothing, or a part, when its maker had not come so far, and had made nothing else either.
+pub(crate) const LOCK: &str = "lock";
 /// The configuration as it was at create: what the bundle says later does not count.
 pub(crate) const CONFIG: &str = "config.json";
 /// The socket on which a created container waits for `start`; gone once that was done.
@@ -16,6 +23,8 @@ pub(crate) const GATE: &str = "gate";
 
 /// Changes with every field that is removed or means something else.
 const SCHEMA: u32 = 1;
+/// Bytes that are read of a state without a first process; its annotations are the caller's. A longer one is none.
+const BEGINNING_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,15 +93,52 @@ impl State {
         }
     }
 
-    /// Of the container directory; `NotExist` without a file.
+    /// Of the container directory; `NotExist` without one. Not for who has the lock: a process gives up its locks on a file
+    /// with the first descriptor of it that it closes (fcntl(2), "Record locks").
     pub fn read(directory: &Path) -> Result<Self, OciError> {
+        if let Some(state) = Self::read_file(directory)? {
+            return Ok(state);
+        }
+        let path = directory.join(LOCK);
+        match std::fs::read(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(OciError::NotExist),
+            other => {
+                let bytes = other.map_err(|cause| OciError::file("read", &path, cause))?;
+                Self::beginning(&bytes, path)
+            }
+        }
+    }
+
+    /// As [`State::read`], for who has the lock.
+    pub fn read_locked(directory: &Path, lock: &OwnedFd) -> Result<Self, OciError> {
+        if let Some(state) = Self::read_file(directory)? {
+            return Ok(state);
+        }
+        let path = directory.join(LOCK);
+        let mut bytes = vec![0; BEGINNING_BYTES_MAX];
+        let len =
+            rustix::io::pread(lock, &mut bytes, 0).map_err(|cause| OciError::file("read", &path, cause))?;
+        Self::beginning(bytes.get(..len).unwrap_or_default(), path)
+    }
+
+    fn read_file(directory: &Path) -> Result<Option<Self>, OciError> {
         let path = directory.join(FILE);
-        let bytes = match std::fs::read(&path) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Err(OciError::NotExist),
-            other => other.map_err(|cause| OciError::file("read", &path, cause))?,
-        };
-        let state: Self = serde_json::from_slice(&bytes)
-            .map_err(|cause| OciError::Damaged { path: path.clone(), why: cause.to_string() })?;
+        match std::fs::read(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(OciError::file("read", &path, cause)),
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(state) => Self::known(state, path).map(Some),
+                Err(cause) => Err(OciError::Damaged { path, why: cause.to_string() }),
+            },
+        }
+    }
+
+    fn beginning(bytes: &[u8], path: PathBuf) -> Result<Self, OciError> {
+        let state = serde_json::from_slice(bytes).map_err(|_| OciError::NotExist)?;
+        Self::known(state, path)
+    }
+
+    fn known(state: Self, path: PathBuf) -> Result<Self, OciError> {
         if state.schema == SCHEMA {
             Ok(state)
         } else {
@@ -102,10 +148,18 @@ impl State {
         }
     }
 
+    /// Before there is a first process.
+    pub fn begin(&self, directory: &Path, lock: &OwnedFd) -> Result<(), OciError> {
+        let written = self.json().map(|json| rustix::io::pwrite(lock, &json, 0))?;
+        written.map(drop).map_err(|cause| OciError::file("write", &directory.join(LOCK), cause))
+    }
+
     pub fn write(&self, directory: &Path) -> Result<(), OciError> {
-        let json =
-            serde_json::to_vec(self).map_err(|why| OciError::Json { what: "write the state".into(), why })?;
-        replace(directory, FILE, &json)
+        replace(directory, FILE, &self.json()?)
+    }
+
+    fn json(&self) -> Result<Vec<u8>, OciError> {
+        serde_json::to_vec(self).map_err(|why| OciError::Json { what: "write the state".into(), why })
     }
 }
 

@@ -6,13 +6,12 @@
 use crate::destroy;
 use crate::error::OciError;
 use crate::log::Log;
-use crate::state::State;
+use crate::state::{LOCK, State};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = "lock";
 /// Longest id; a directory name's limit (NAME_MAX).
 const ID_BYTES_MAX: usize = 255;
 
@@ -20,8 +19,19 @@ const ID_BYTES_MAX: usize = 255;
 #[derive(Debug)]
 pub(crate) struct Locked {
     pub directory: PathBuf,
-    /// Released when it is closed.
-    _lock: OwnedFd,
+    /// Released when it is closed, or any other descriptor of the same file.
+    lock: OwnedFd,
+}
+
+impl Locked {
+    pub fn state(&self) -> Result<State, OciError> {
+        State::read_locked(&self.directory, &self.lock)
+    }
+
+    /// Writes what is known before there is a first process.
+    pub fn begin(&self, state: &State) -> Result<(), OciError> {
+        state.begin(&self.directory, &self.lock)
+    }
 }
 
 /// runc's rule: `^[\w+-\.]+$` and neither `.` nor `..`.
@@ -82,7 +92,7 @@ fn remove_leftover(directory: &Path, log: &mut Log) -> Result<(), OciError> {
     let Some(locked) = try_lock(directory, FlockOperation::NonBlockingLockExclusive)? else {
         return Err(OciError::Exists);
     };
-    match State::read(directory) {
+    match locked.state() {
         Ok(State { init: Some(_), .. }) | Err(OciError::Damaged { .. }) => Err(OciError::Exists),
         Ok(state) => destroy::leftover(&locked, Some(&state), log),
         Err(OciError::NotExist) => destroy::leftover(&locked, None, log),
@@ -109,7 +119,7 @@ fn try_lock(directory: &Path, operation: FlockOperation) -> Result<Option<Locked
     let ours = rustix::fs::fstat(&lock).map_err(|cause| OciError::file("stat", &path, cause))?;
     let same =
         rustix::fs::stat(&path).is_ok_and(|found| (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino));
-    Ok(same.then(|| Locked { directory: directory.to_owned(), _lock: lock }))
+    Ok(same.then(|| Locked { directory: directory.to_owned(), lock }))
 }
 
 #[cfg(test)]

@@ -55,10 +55,10 @@ pub(super) const RUN: Command = Command {
 };
 
 fn create(call: &mut Call<'_>) -> Result<u8, OciError> {
-    launch(call.globals, call.args, Mode::Create, call.log)
+    launch(call, Mode::Create)
 }
 
 fn run(call: &mut Call<'_>) -> Result<u8, OciError> {
     let mode = if call.args.has("detach") { Mode::Detached } else { Mode::Foreground };
-    launch(call.globals, call.args, mode, call.log)
+    launch(call, mode)
 }

@@ -33,7 +33,7 @@ fn run(call: &mut Call<'_>) -> Result<u8, OciError> {
         None | Some(Err(OciError::NotExist)) => return if force { Ok(0) } else { Err(OciError::NotExist) },
         Some(locked) => locked?,
     };
-    match State::read(&locked.directory) {
+    match locked.state() {
         Ok(state @ State { init: Some(_), .. }) => {
             let container = Container { directory: locked.directory.clone(), state };
             delete(&container, &locked, force, call.log).map(|()| 0)

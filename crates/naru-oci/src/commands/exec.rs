@@ -114,7 +114,10 @@ fn exec(call: &mut Call<'_>) -> Result<u8, OciError> {
     }
     let Spawned { pid, pidfd, pty_master, .. } = spawned;
     match &signals {
-        Some(signals) => foreground::wait(&Process { pid, pidfd: &pidfd }, pty_master.zip(raw), signals),
+        Some(signals) => {
+            drop(call.own_mount.take());
+            foreground::wait(&Process { pid, pidfd: &pidfd }, pty_master.zip(raw), signals)
+        }
         None => Ok(0),
     }
 }

@@ -21,6 +21,7 @@ use crate::flags::{Args, Count, Flag, Order};
 use crate::globals::Globals;
 use crate::log::Log;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 
 /// One command.
 pub(crate) struct Command {
@@ -40,6 +41,8 @@ pub(crate) struct Call<'a> {
     pub globals: &'a Globals,
     pub args: &'a Args<'a>,
     pub log: &'a mut Log,
+    /// What the program was executed from (`own_exe::take_mount`): to be closed when there is time.
+    pub own_mount: Option<OwnedFd>,
 }
 
 impl Call<'_> {

@@ -137,8 +137,14 @@ impl Cgroup {
     /// existing, empty one is fine.
     pub fn create(path: &str) -> Result<Self, CgroupError> {
         let cgroup = Self::open(path)?;
-        for hierarchy in &cgroup.layout.v1 {
-            files::make_directories(&hierarchy.mount, &cgroup.path, |dir| {
+        cgroup.make()?;
+        Ok(cgroup)
+    }
+
+    /// As [`Cgroup::create`], of a group that was opened.
+    pub fn make(&self) -> Result<(), CgroupError> {
+        for hierarchy in &self.layout.v1 {
+            files::make_directories(&hierarchy.mount, &self.path, |dir| {
                 if hierarchy.controllers.iter().any(|name| name == "cpuset") {
                     files::inherit_cpuset(dir)
                 } else {
@@ -146,17 +152,17 @@ impl Cgroup {
                 }
             })?;
         }
-        if let Some(root) = &cgroup.layout.v2 {
+        if let Some(root) = &self.layout.v2 {
             files::enable_controllers(root);
-            files::make_directories(root, &cgroup.path, |dir| {
+            files::make_directories(root, &self.path, |dir| {
                 // The last one holds processes, so it must not enable controllers for children.
-                if dir != root.join(&cgroup.path) {
+                if dir != root.join(&self.path) {
                     files::enable_controllers(dir);
                 }
                 Ok(())
             })?;
         }
-        Ok(cgroup)
+        Ok(())
     }
 
     /// The control group `<path>`, without touching it.

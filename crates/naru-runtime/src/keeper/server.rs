@@ -86,6 +86,7 @@ pub fn run(role: Role) -> Result<Ended, KeeperError> {
         Journal::open(log_path(&run_dir)).write(format_args!("ends: {error}: {source}"));
         return Err(error);
     }
+    drop(own_exe::take_mount());
     // Only for ps: the second execve had a descriptor's number for a name.
     let _ = prctl::set_name(c"naru-keeper");
     let (keeper, mut journal) = match resume {
