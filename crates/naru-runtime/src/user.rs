@@ -141,8 +141,10 @@ fn read(root: BorrowedFd<'_>, file: &CStr, name: &'static str) -> Result<String,
         return Err(UserError::Read(name, Errno::INVAL));
     }
     let mut bytes = Vec::new();
+    // Not a byte more than it says to have: what procfs makes as it is read has none, and /proc/kmsg waits for the kernel
+    // to say something, while whoever reads it waits along.
     std::fs::File::from(fd)
-        .take(FILE_BYTES_MAX)
+        .take(stat.st_size as u64)
         .read_to_end(&mut bytes)
         .map_err(|error| UserError::Read(name, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -15,12 +15,14 @@ pub struct Message {
     kind: u16,
     flags: u16,
     body: Vec<u8>,
+    /// An attribute is longer than its length field can say.
+    overlong: bool,
 }
 
 impl Message {
     /// `fixed` is the family's own header (`ifinfomsg`, `nfgenmsg`, …); `flags` beside REQUEST and ACK.
     pub fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
-        let mut message = Self { kind, flags, body: fixed.to_vec() };
+        let mut message = Self { kind, flags, body: fixed.to_vec(), overlong: false };
         message.pad();
         message
     }
@@ -57,7 +59,7 @@ impl Message {
         self.body.extend(0u16.to_ne_bytes());
         self.body.extend((kind | NLA_F_NESTED).to_ne_bytes());
         let mut filled = fill(self);
-        let length = (filled.body.len() - start) as u16;
+        let length = filled.length(filled.body.len() - start);
         filled.body[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         filled
     }
@@ -70,8 +72,12 @@ impl Message {
         self
     }
 
-    /// The message with its header.
-    pub fn finish(self, flags: u16, sequence: u32) -> Vec<u8> {
+    /// The message with its header. `EMSGSIZE` when an attribute is too long: with its length cut to 16 bits the kernel
+    /// would read what follows as attributes that nobody meant (CVE-2021-43784).
+    pub fn finish(self, flags: u16, sequence: u32) -> Result<Vec<u8>, Errno> {
+        if self.overlong {
+            return Err(Errno::MSGSIZE);
+        }
         let length = HEADER_BYTES + self.body.len();
         let mut bytes = Vec::with_capacity(length);
         bytes.extend((length as u32).to_ne_bytes());
@@ -80,14 +86,23 @@ impl Message {
         bytes.extend(sequence.to_ne_bytes());
         bytes.extend(0u32.to_ne_bytes());
         bytes.extend(self.body);
-        bytes
+        Ok(bytes)
     }
 
     fn push(&mut self, kind: u16, payload: &[u8]) {
-        self.body.extend(((ATTRIBUTE_HEADER_BYTES + payload.len()) as u16).to_ne_bytes());
+        let length = self.length(ATTRIBUTE_HEADER_BYTES + payload.len());
+        self.body.extend(length.to_ne_bytes());
         self.body.extend(kind.to_ne_bytes());
         self.body.extend_from_slice(payload);
         self.pad();
+    }
+
+    /// As an attribute's own field has it.
+    fn length(&mut self, bytes: usize) -> u16 {
+        u16::try_from(bytes).unwrap_or_else(|_| {
+            self.overlong = true;
+            0
+        })
     }
 
     fn pad(&mut self) {
@@ -172,7 +187,8 @@ mod tests {
         let bytes = Message::new(7, 1, &[9; 3])
             .attr_str(1, "abc")
             .nest(2, |nest| nest.attr_u32(3, 77).attr(4, &[]))
-            .finish(4, 12);
+            .finish(4, 12)
+            .unwrap();
         let reply = replies(&bytes).next().unwrap();
         assert_eq!((reply.kind, reply.flags, reply.sequence, reply.payload.len() % 4), (7, 5, 12, 0));
         let body = &reply.payload[4..];
@@ -182,9 +198,23 @@ mod tests {
         assert_eq!(attribute(nest, 4), Some(&[][..]));
     }
 
+    /// CVE-2021-43784: a length that does not fit its 16 bits. Guard: `Message::length`.
+    #[test]
+    fn an_attribute_too_long_for_its_length_is_refused() {
+        const PAYLOAD_BYTES_MAX: usize = u16::MAX as usize - ATTRIBUTE_HEADER_BYTES;
+        let message = || Message::new(7, 0, &[]);
+        let finish = |message: Message| message.finish(0, 1).map(drop);
+        assert_eq!(finish(message().attr(1, &vec![0; PAYLOAD_BYTES_MAX])), Ok(()));
+        assert_eq!(finish(message().attr(1, &vec![0; PAYLOAD_BYTES_MAX + 1])), Err(Errno::MSGSIZE));
+        assert_eq!(finish(message().attr(1, &vec![0; 1 << 17])), Err(Errno::MSGSIZE));
+        let half = vec![0; PAYLOAD_BYTES_MAX / 2];
+        let nested = message().nest(1, |nest| nest.attr(2, &half).attr(3, &half));
+        assert_eq!(finish(nested), Err(Errno::MSGSIZE), "two halves in one");
+    }
+
     #[test]
     fn cut_bytes_end_the_iteration() {
-        let bytes = Message::new(7, 0, &[]).attr_u32(1, 1).attr_u32(2, 2).finish(0, 1);
+        let bytes = Message::new(7, 0, &[]).attr_u32(1, 1).attr_u32(2, 2).finish(0, 1).unwrap();
         for cut in 0..bytes.len() {
             assert_eq!(replies(&bytes[..cut]).count(), 0);
         }

@@ -78,7 +78,7 @@ impl Socket {
         for message in messages {
             self.sequence = self.sequence.wrapping_add(1);
             waiting += 1;
-            bytes.extend(message.finish(NLM_F_REQUEST | NLM_F_ACK, self.sequence));
+            bytes.extend(message.finish(NLM_F_REQUEST | NLM_F_ACK, self.sequence)?);
         }
         self.send(&bytes)?;
         let first = self.sequence.wrapping_sub(waiting - 1);
@@ -102,7 +102,7 @@ impl Socket {
     pub fn get<T>(&mut self, message: Message, read: impl FnOnce(u16, &[u8]) -> T) -> io::Result<T> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
-        self.send(&message.finish(NLM_F_REQUEST, sequence))?;
+        self.send(&message.finish(NLM_F_REQUEST, sequence)?)?;
         let mut read = Some(read);
         let mut outcome = None;
         while outcome.is_none() {
@@ -141,7 +141,7 @@ impl Socket {
     ) -> io::Result<Option<Vec<T>>> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
-        self.send(&request.finish(NLM_F_REQUEST | NLM_F_DUMP, sequence))?;
+        self.send(&request.finish(NLM_F_REQUEST | NLM_F_DUMP, sequence)?)?;
         let (mut all, mut interrupted, mut end) = (Vec::new(), false, None);
         while end.is_none() {
             self.receive(RecvFlags::empty(), |reply| {

@@ -211,12 +211,12 @@ impl NftSocket {
     pub fn commit(&mut self, batch: Batch) -> io::Result<()> {
         let count = batch.messages.len();
         let begin = 1;
-        let mut bytes = control(BATCH_BEGIN).finish(NLM_F_REQUEST, begin);
+        let mut bytes = control(BATCH_BEGIN).finish(NLM_F_REQUEST, begin)?;
         for (index, message) in batch.messages.into_iter().enumerate() {
             let ack = if index + 1 == count { NLM_F_ACK } else { 0 };
-            bytes.extend(message.finish(NLM_F_REQUEST | ack, begin + 1 + index as u32));
+            bytes.extend(message.finish(NLM_F_REQUEST | ack, begin + 1 + index as u32)?);
         }
-        bytes.extend(control(BATCH_END).finish(NLM_F_REQUEST, begin + 1 + count as u32));
+        bytes.extend(control(BATCH_END).finish(NLM_F_REQUEST, begin + 1 + count as u32)?);
         self.socket.send(&bytes)?;
         let (mut outcome, mut answered) = (Ok(()), count == 0);
         self.socket.drain(|reply| {

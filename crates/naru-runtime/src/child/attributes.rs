@@ -4,27 +4,42 @@
 use super::{ReportKind, Slots, encode};
 use crate::plan::Plan;
 use naru_kernel::{Errno, exec, path, rlimit, tty, unix};
-use rustix::fs::{Mode, OFlags, Uid};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Uid};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub(super) fn write_host(path: &CStr, value: &CStr) -> Result<(), Errno> {
-    let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+/// PROC_ROOT_INO of linux/proc_fs.h.
+const PROC_ROOT_INODE: u64 = 1;
+
+/// Writes a file of the host's procfs, before any other is entered; `name` begins below /proc.
+pub(super) fn write_host_proc(name: &CStr, value: &CStr) -> Result<(), Errno> {
+    let fd = open_in_proc(&host_proc()?, name)?;
     rustix::io::write(&fd, value.to_bytes()).map(drop)
 }
 
-/// The label for the next execve, through the host's procfs before any other is entered. That it is procfs is verified:
-/// a label written to another file would be no label (CVE-2025-52881).
+/// The label for the next execve, also through the host's procfs: a label written to another file would be no label
+/// (CVE-2025-52881).
 pub(super) fn write_label(file: &CStr, older: &CStr, value: &CStr) -> Result<(), Errno> {
-    let open = |path| rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    let fd = match open(file) {
-        Err(Errno::NOENT) => open(older)?,
+    let proc = host_proc()?;
+    let fd = match open_in_proc(&proc, file) {
+        Err(Errno::NOENT) => open_in_proc(&proc, older)?,
         other => other?,
     };
-    if path::fs_magic(&fd)? != path::PROC_MAGIC {
-        return Err(Errno::XDEV);
-    }
     rustix::io::write(&fd, value.to_bytes()).map(drop)
+}
+
+/// The root of a procfs and nothing else: a directory of one could lie over it, too.
+fn host_proc() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::open(c"/proc", flags, Mode::empty())?;
+    let is_root = rustix::fs::fstat(&proc)?.st_ino == PROC_ROOT_INODE;
+    if is_root && path::fs_magic(&proc)? == path::PROC_MAGIC { Ok(proc) } else { Err(Errno::XDEV) }
+}
+
+/// Without crossing into anything mounted on it (`EXDEV`); `self` and `thread-self` are plain links.
+fn open_in_proc(proc: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    path::open_resolved(proc, name, OFlags::WRONLY, resolve)
 }
 
 /// The sources were numbered above every target before the clone, and so were the sockets that are still needed.

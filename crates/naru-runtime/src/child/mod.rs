@@ -13,6 +13,8 @@ mod entry;
 mod gate;
 mod mounts;
 mod relay;
+#[cfg(test)]
+mod tests;
 
 use crate::init;
 use crate::plan::{OnError, Op, Plan};
@@ -183,7 +185,7 @@ fn perform(op: &Op, plan: &Plan, slots: &mut Slots, report: BorrowedFd<'_>) -> R
         Op::MemoryPolicy { mode, nodes } => task::set_memory_policy(*mode, nodes),
         Op::Personality(domain) => task::set_personality(*domain),
         Op::Label { file, older, value } => attributes::write_label(file, older, value),
-        Op::OomScoreAdj(value) => attributes::write_host(c"/proc/self/oom_score_adj", value),
+        Op::OomScoreAdj(value) => attributes::write_host_proc(c"self/oom_score_adj", value),
         Op::Rlimit { resource, soft, hard } => attributes::set_rlimit(*resource, *soft, *hard),
         Op::JoinKeyring(name) => match keyring::join_session(name) {
             // A kernel without keyrings has none to share.
@@ -206,7 +208,7 @@ fn perform(op: &Op, plan: &Plan, slots: &mut Slots, report: BorrowedFd<'_>) -> R
         Op::Console(target) => mounts::mount_console(root, slots, target),
         Op::Sysctl { path, value } => mounts::write_sysctl(slots, path, value),
         Op::Mask(target) => mounts::mask(root, slots, target),
-        Op::ReadOnly(target) => mounts::make_readonly(root, target),
+        Op::ReadOnly(target) => mounts::make_readonly(root, slots, target),
         Op::MakeDirectory(target) => mounts::open_target(root, target).map(drop),
         Op::ChangeRoot(change) => mount::set_attributes(root, c"", *change),
         Op::Pivot => mount::pivot(root),

@@ -48,15 +48,11 @@ pub(super) fn move_root(root: BorrowedFd<'_>, hide: &[CString]) -> Result<(), Er
     rustix::process::chdir(c"/")
 }
 
-/// As [`open_target`], for something to be mounted on. Inside the container's own procfs a mount can take away what keeps
-/// the program in; the few files where one may lie are reached without a link, or not at all (CVE-2019-19921).
-fn open_mount_point(root: BorrowedFd<'_>, slots: &Slots, target: &Target) -> Result<OwnedFd, Errno> {
+/// As [`open_target`], for something to be mounted on. Inside a procfs a mount can take away what keeps the program in;
+/// the few files where one may lie are reached without a link, or not at all (CVE-2019-19921).
+fn open_mount_point(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
     let opened = open_target(root, target)?;
-    let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
-    match &slots.proc {
-        Some(proc) if device(proc)? == device(&opened)? => open_plain(root, target),
-        _ => Ok(opened),
-    }
+    if path::fs_magic(&opened)? == path::PROC_MAGIC { open_plain(root, target) } else { Ok(opened) }
 }
 
 fn open_plain(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
@@ -66,10 +62,15 @@ fn open_plain(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
 pub(super) fn bind(
     mount: &OwnedFd,
     root: BorrowedFd<'_>,
-    slots: &Slots,
+    slots: &mut Slots,
     target: &Target,
 ) -> Result<(), Errno> {
-    mount::attach(mount, open_mount_point(root, slots, target)?)
+    mount::attach(mount, open_mount_point(root, target)?)?;
+    if target.components.first().is_some_and(|name| name.as_c_str() == c"proc") && target.components.len() == 1 {
+        // Another procfs lies over the one that was mounted before.
+        slots.proc = None;
+    }
+    Ok(())
 }
 
 pub(super) fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {
@@ -78,7 +79,7 @@ pub(super) fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Res
     let target = if fs.plain_target {
         open_plain(root, &fs.target)?
     } else {
-        open_mount_point(root, slots, &fs.target)?
+        open_mount_point(root, &fs.target)?
     };
     let options = fs.options.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let made = fscontext::make(&fs.kind, Some(&fs.source), options, fs.attrs, &mut slots.message)?;
@@ -202,7 +203,7 @@ pub(super) fn open_parent(root: BorrowedFd<'_>, target: &Target) -> Result<Owned
 
 pub(super) fn mount_console(root: BorrowedFd<'_>, slots: &Slots, target: &Target) -> Result<(), Errno> {
     let Some(terminal) = &slots.terminal else { return Ok(()) };
-    mount::attach(mount::clone_tree(terminal, c"", false)?, open_target(root, target)?)
+    mount::attach(mount::clone_tree(terminal, c"", false)?, open_mount_point(root, target)?)
 }
 
 /// Through the procfs that this plan mounted, without crossing into anything mounted on it (CVE-2025-52881).
@@ -218,9 +219,21 @@ pub(super) fn write_sysctl(slots: &mut Slots, name: &CStr, value: &CStr) -> Resu
     written
 }
 
+/// What is to be hidden or kept from being written. What is below /proc is looked up in the procfs that was mounted there:
+/// whoever shares the root may have put something else in its place by now (CVE-2023-27561).
+fn open_protected(root: BorrowedFd<'_>, slots: &Slots, target: &CStr) -> Result<OwnedFd, Errno> {
+    const BELOW_PROC: &[u8] = b"proc/";
+    let bytes = target.to_bytes_with_nul();
+    let below = bytes.strip_prefix(BELOW_PROC).and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+    match (&slots.proc, below) {
+        (Some(proc), Some(rest)) => path::open_in_root(proc, rest, OFlags::empty()),
+        _ => path::open_in_root(root, target, OFlags::empty()),
+    }
+}
+
 /// Hides a path: files behind the null device, directories behind an empty one. A missing path needs no hiding.
 pub(super) fn mask(root: BorrowedFd<'_>, slots: &mut Slots, target: &CStr) -> Result<(), Errno> {
-    let target = match path::open_in_root(root, target, OFlags::empty()) {
+    let target = match open_protected(root, slots, target) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
@@ -242,8 +255,8 @@ pub(super) fn mask(root: BorrowedFd<'_>, slots: &mut Slots, target: &CStr) -> Re
     Ok(())
 }
 
-pub(super) fn make_readonly(root: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
-    let target = match path::open_in_root(root, target, OFlags::empty()) {
+pub(super) fn make_readonly(root: BorrowedFd<'_>, slots: &Slots, target: &CStr) -> Result<(), Errno> {
+    let target = match open_protected(root, slots, target) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };

@@ -71,13 +71,13 @@ pub(crate) fn own(
 }
 
 fn labels(steps: &mut Steps, process: &oci::Process, error: StartError) -> Result<(), SpawnError> {
-    const ATTR_EXEC: &str = "/proc/thread-self/attr/exec";
+    const ATTR_EXEC: &str = "thread-self/attr/exec";
     let profile = &process.apparmor_profile;
     if !profile.is_empty() {
         if apparmor_enabled() {
             steps.push(Op::Label {
                 // Linux 5.8; the older file belongs to whichever module came first.
-                file: error.c_string("/proc/thread-self/attr/apparmor/exec")?,
+                file: error.c_string("thread-self/attr/apparmor/exec")?,
                 older: error.c_string(ATTR_EXEC)?,
                 value: error.c_string(&format!("exec {profile}"))?,
             });

@@ -358,10 +358,10 @@ fn finish_root(
         steps.push(Op::Sysctl { path: error.c_string(&path)?, value: error.c_string(value)? });
     }
     for path in &linux.readonly_paths {
-        steps.push(Op::ReadOnly(error.c_string(path.trim_start_matches('/'))?));
+        steps.push(Op::ReadOnly(error.c_string(below_root(&mounts::clean(path)))?));
     }
     for path in linux.masked_paths.iter().chain(&of_this_machine(&linux.masked_paths)) {
-        steps.push(Op::Mask(error.c_string(path.trim_start_matches('/'))?));
+        steps.push(Op::Mask(error.c_string(below_root(&mounts::clean(path)))?));
     }
     // Docker makes a missing working directory; where that cannot be done, entering it gives the better error.
     if let Some(cwd) = crate::plan::Target::new(&spec.process.cwd, naru_kernel::path::Missing::Directory) {
@@ -382,6 +382,10 @@ fn finish_root(
         steps.push(Op::ChangeRoot(Change { propagation: Some(propagation), recursive, ..Change::default() }));
     }
     Ok(())
+}
+
+fn below_root(path: &str) -> &str {
+    path.trim_start_matches('/')
 }
 
 /// moby's GHSA-6fw5-f8r9-fgfm hides /proc/interrupts and, for each CPU there is, its thermal events. The second list is

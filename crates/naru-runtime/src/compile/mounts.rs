@@ -229,7 +229,8 @@ fn push_fs(
     error: StartError,
 ) -> Result<(), SpawnError> {
     let keep = match entry.kind.as_str() {
-        "proc" => Keep::Proc,
+        // The one that the program will find; another elsewhere is just a mount.
+        "proc" if clean(&entry.destination) == "/proc" => Keep::Proc,
         "devpts" => Keep::Devpts,
         _ => Keep::Nothing,
     };

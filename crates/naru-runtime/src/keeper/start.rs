@@ -152,7 +152,6 @@ impl Keeper {
     }
 }
 
-/// A descriptor wins over the spec's entry; without an entry the container shares the host's network.
 /// The one that was made for the container, instead of a new one with the same maps: its network belongs to it.
 fn join_user_namespace(spec: &mut oci::Spec, userns: Option<&OwnedFd>) {
     let Some(userns) = userns else { return };
@@ -164,6 +163,7 @@ fn join_user_namespace(spec: &mut oci::Spec, userns: Option<&OwnedFd>) {
     }
 }
 
+/// A descriptor wins over the spec's entry; without an entry the container shares the host's network.
 fn choose_netns(spec: &oci::Spec, given: Option<OwnedFd>) -> Result<NetNs, StartFailed> {
     match (given, spec.namespace(oci::NamespaceKind::Network)) {
         (Some(fd), _) => Ok(NetNs::Fd(fd)),
