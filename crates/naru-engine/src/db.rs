@@ -10,6 +10,8 @@ use naru_types::{ContainerId, Error, NetworkId};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::Permissions;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,6 +19,7 @@ use std::sync::Mutex;
 const SCHEMA_VERSION: i64 = 1;
 /// How long a second process that holds the database is waited for.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
+const PRIVATE_FILE: u32 = 0o600;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS containers (
@@ -33,6 +36,8 @@ const SAVE_VOLUME: &str = "INSERT OR REPLACE INTO volumes (name, record) VALUES 
 pub enum DbError {
     #[error("{step} in the state database {path}")]
     Sql { step: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot make the state database {path}")]
+    Make { path: PathBuf, source: std::io::Error },
     #[error("{path} has schema {found}, made by a newer naru; this one knows {SCHEMA_VERSION}")]
     TooNew { path: PathBuf, found: i64 },
     #[error("the {what} of {key} in the state database cannot be read")]
@@ -62,6 +67,11 @@ pub struct Db {
 impl Db {
     pub fn open(path: &Path) -> Result<Self> {
         let sql = |step| move |source| DbError::Sql { step, path: path.to_owned(), source };
+        // It has the environments of all containers. SQLite gives its journal the mode of the database, so the file is
+        // made before SQLite sees it.
+        let made = std::fs::OpenOptions::new().append(true).create(true).mode(PRIVATE_FILE).open(path);
+        made.and_then(|file| file.set_permissions(Permissions::from_mode(PRIVATE_FILE)))
+            .map_err(|source| DbError::Make { path: path.to_owned(), source })?;
         let connection = Connection::open(path).map_err(sql("opening"))?;
         connection
             .busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))

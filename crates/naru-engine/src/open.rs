@@ -7,7 +7,7 @@ use crate::engine::{Engine, Parts, Table};
 use crate::keeper_link::KeeperLink;
 use crate::machine::{Event, ExitStatus, State};
 use crate::networks::{PREDEFINED, open_netns};
-use crate::options::EngineConfig;
+use crate::options::{EngineConfig, ROOT_DIR_MODE, RUN_DIR_MODE};
 use crate::record::{ContainerRow, NetworkRow};
 use crate::view::IpamView;
 use naru_net::{Ipv4Net, NetConfig, Networks, Wanted, WantedContainer};
@@ -17,6 +17,7 @@ use naru_types::id::is_full_id;
 use naru_types::{ContainerId, Error, NetworkId, Result};
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -173,10 +174,10 @@ struct Prepared {
 
 fn prepare(config: EngineConfig) -> Result<Prepared> {
     for (dir, mode) in [
-        (config.root.clone(), 0o711),
+        (config.root.clone(), ROOT_DIR_MODE),
         (config.root.join("containers"), 0o710),
         (config.root.join("volumes"), 0o701),
-        (config.run.clone(), 0o711),
+        (config.run.clone(), RUN_DIR_MODE),
         (config.run.join("bundles"), 0o700),
     ] {
         make_dir(&dir, mode)?;
@@ -212,8 +213,8 @@ fn lock_root(root: &Path) -> Result<std::fs::File> {
     let failed = |error: std::io::Error| {
         Error::internal(format!("cannot lock {}: {error}", path.display())).with_source(error)
     };
-    let file =
-        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -6,6 +6,12 @@ use naru_types::{ImageRef, Timestamp};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Nobody but root passes: below lie files that containers made, set-user-id programs among them (CVE-2021-41091), and
+/// their environments. What must be reachable inside a container is bound into it.
+pub const ROOT_DIR_MODE: u32 = 0o700;
+/// Everybody may pass to the API's socket, which has a mode of its own.
+pub const RUN_DIR_MODE: u32 = 0o711;
+
 /// Where an instance lives and what it may touch. Two instances on one host differ in every field but `exe`.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {

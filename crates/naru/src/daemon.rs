@@ -2,9 +2,10 @@
 
 use crate::config::DaemonConfig;
 use crate::wiring;
+use naru_engine::{ROOT_DIR_MODE, RUN_DIR_MODE};
 use naru_types::{Error, Result};
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,8 +23,8 @@ pub fn run(config: DaemonConfig) -> Result<()> {
 }
 
 async fn serve(config: DaemonConfig) -> Result<()> {
-    private_dir(&config.engine.root)?;
-    private_dir(&config.engine.run)?;
+    private_dir(&config.engine.root, ROOT_DIR_MODE)?;
+    private_dir(&config.engine.run, RUN_DIR_MODE)?;
     let _lock = Lock::take(&config.engine.run)?;
     let socket = Socket::bind(&config.socket)?;
     let daemon = wiring::Daemon::start(&config).await?;
@@ -49,9 +50,9 @@ fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
     signal(kind).map_err(|error| Error::internal("cannot listen for signals").with_source(error))
 }
 
-/// Only root reads what containers wrote; what must be reachable inside is bound into them.
-fn private_dir(path: &Path) -> Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(|error| {
+/// The daemon's directory; one that is there already keeps its mode until the engine sets it.
+fn private_dir(path: &Path, mode: u32) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| {
         let hint = "run as root, or choose directories of your own with --root and --run";
         Error::internal(format!("cannot make {}", path.display())).with_hint(hint).with_source(error)
     })
@@ -73,7 +74,10 @@ impl Lock {
     fn take(run: &Path) -> Result<Self> {
         let path = run.join("daemon.lock");
         let broken = |error| Error::internal(format!("cannot lock {}", path.display())).with_source(error);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(broken)?;
+        // flock(2) takes a descriptor of any kind: who can read the file could keep every daemon from starting.
+        let private = std::fs::Permissions::from_mode(0o600);
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.and_then(|file| file.set_permissions(private).map(|()| file)).map_err(broken)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => {

@@ -66,7 +66,9 @@ pub(super) fn bind(
     target: &Target,
 ) -> Result<(), Errno> {
     mount::attach(mount, open_mount_point(root, target)?)?;
-    if target.components.first().is_some_and(|name| name.as_c_str() == c"proc") && target.components.len() == 1 {
+    if target.components.first().is_some_and(|name| name.as_c_str() == c"proc")
+        && target.components.len() == 1
+    {
         // Another procfs lies over the one that was mounted before.
         slots.proc = None;
     }
@@ -76,11 +78,8 @@ pub(super) fn bind(
 pub(super) fn new_fs(fs: &NewFs, root: BorrowedFd<'_>, slots: &mut Slots) -> Result<(), Errno> {
     let was_there = fs.inherit.mode && is_there(root, &fs.target);
     // The target first: a symlinked /proc or /sys is refused before anything is mounted (CVE-2019-19921).
-    let target = if fs.plain_target {
-        open_plain(root, &fs.target)?
-    } else {
-        open_mount_point(root, &fs.target)?
-    };
+    let target =
+        if fs.plain_target { open_plain(root, &fs.target)? } else { open_mount_point(root, &fs.target)? };
     let options = fs.options.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let made = fscontext::make(&fs.kind, Some(&fs.source), options, fs.attrs, &mut slots.message)?;
     inherit(&made, &target, fs.inherit, was_there)?;
