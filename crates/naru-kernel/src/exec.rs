@@ -53,6 +53,25 @@ pub fn close_all() {
     let _ = unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
 }
 
+/// Closes every descriptor from 3 on but `keep`, for a forked process that goes on with a few of its parent's: owners of
+/// the others must be neither used nor dropped in it, so it must end by [`crate::process::exit_now`].
+pub fn close_others(keep: &[BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .filter(|number| *number > 2)
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers.into_iter().chain([libc::c_uint::MAX]) {
+        if let Some(last) = number.checked_sub(1).filter(|last| *last >= first) {
+            // SAFETY: the contract above: nobody in this process uses or drops an owner of these after this.
+            let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+        first = number.saturating_add(1);
+    }
+}
+
 /// Makes descriptor number `target` a copy of `from`, without close-on-exec. Child-safe; only for 0, 1 and 2.
 pub fn install_stdio(from: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
     if !(0..=2).contains(&target) {

@@ -7,8 +7,12 @@ use crate::compile;
 use crate::compile::namespaces::Caller;
 use crate::errors::{Context, StartError};
 use crate::oci;
-use crate::request::{ExecRequest, SpawnError, Spawned};
+use crate::request::{ExecRequest, SpawnError, Spawned, Stdio};
 use crate::spawn::Start;
+use crate::worker::{self, Listener};
+use naru_kernel::process::{self, Child};
+use naru_kernel::{exec as descriptors, unix};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Starts a process beside a container's first one; see [`crate::request`].
 pub fn exec(request: ExecRequest<'_>) -> Result<Spawned, SpawnError> {
@@ -30,8 +34,41 @@ pub fn initial_cpus(process: &oci::Process, first: &oci::Process) -> Result<Opti
 
 /// As [`exec`], executing `path` instead of what the first argument names.
 pub(crate) fn exec_path(request: ExecRequest<'_>, path: Option<&str>) -> Result<Spawned, SpawnError> {
+    exec_as(request, path, None)
+}
+
+/// As [`exec`], without waiting for anything that the container could delay: its files, its share of the CPU, its memory,
+/// a freezer. All that is done by a worker, and its words are to be heard from the socket. The caller must have one thread.
+pub(crate) fn exec_in_worker(request: ExecRequest<'_>) -> Result<(OwnedFd, Listener), SpawnError> {
+    let error = StartError::new(Context::Exec);
+    let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
+    // Whoever reaps children reaps it.
+    process::fork(move || {
+        close_foreign(&request, &theirs);
+        let tell = |child: &Child| worker::tell_birth(&theirs, child);
+        worker::tell_end(&theirs, exec_as(request, None, Some(&tell)))
+    })
+    .map_err(|errno| error.errno("fork", errno))?;
+    Ok((ours, Listener::new(error)))
+}
+
+/// A worker that lives on with its container's help must not hold other containers' pipes open.
+fn close_foreign(request: &ExecRequest<'_>, socket: &OwnedFd) {
+    let mut own = vec![socket.as_fd(), request.init_pidfd];
+    own.extend(request.preserve_fds.iter().map(AsFd::as_fd));
+    if let Stdio::Pipes { stdin, stdout, stderr } = &request.stdio {
+        own.extend([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
+    }
+    descriptors::close_others(&own);
+}
+
+fn exec_as(
+    request: ExecRequest<'_>,
+    path: Option<&str>,
+    tell_birth: Option<&dyn Fn(&Child)>,
+) -> Result<Spawned, SpawnError> {
     let (spec, cgroup, state) = (request.spec, request.cgroup, request.state);
     let compiled = compile::exec(request, path, Caller::own())?;
     let error = StartError::new(Context::Exec);
-    Start { compiled: &compiled, error, spec, cgroup, hooks: None, state, tell_birth: None }.run()
+    Start { compiled: &compiled, error, spec, cgroup, hooks: None, state, tell_birth }.run()
 }

@@ -52,5 +52,6 @@ pub mod seccomp;
 pub mod spawn;
 pub mod user;
 pub mod userns;
+mod worker;
 
 pub use compile::options::known as mount_options;

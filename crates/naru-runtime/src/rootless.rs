@@ -5,37 +5,15 @@
 //! runtime's namespaces run in the worker's, which differ from the caller's in these two.
 
 use crate::compile::namespaces::Caller;
-use crate::errors::{CANNOT_START, Context, StartError};
+use crate::errors::{Context, StartError};
 use crate::oci::{self, NamespaceKind};
 use crate::request::{SpawnError, SpawnRequest, Spawned};
 use crate::spawn::spawn_as;
 use crate::userns::Maps;
+use crate::worker::{self, Listener, Stillborn};
 use naru_kernel::process::{self, Child};
 use naru_kernel::{ns, pidfd, prctl, unix};
-use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// Bytes of one message of the worker.
-const WORD_BYTES_MAX: usize = 64 << 10;
-
-/// What the worker tells.
-#[derive(Debug, Serialize, Deserialize)]
-enum Word {
-    /// With the pidfd.
-    Born {
-        pid: i32,
-    },
-    /// With the terminal's master, if there is one.
-    Done {
-        warnings: Vec<String>,
-    },
-    Failed {
-        step: String,
-        errno: i32,
-        message: String,
-        exit_code: i32,
-    },
-}
+use std::os::fd::{AsFd, OwnedFd};
 
 pub(crate) fn needs_worker(spec: &oci::Spec, caller: Caller) -> bool {
     !caller.privileged && spec.namespace(NamespaceKind::User).is_some()
@@ -45,64 +23,29 @@ pub(crate) fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
     let error = StartError::new(Context::Init);
     let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
     let worker = process::fork(move || work(request, &theirs)).map_err(|errno| error.errno("fork", errno))?;
-    let heard = listen(&ours, error);
-    let _ = pidfd::wait(&worker.pidfd);
-    heard
-}
-
-fn listen(socket: &OwnedFd, error: StartError) -> Result<Spawned, SpawnError> {
-    let mut born: Option<Child> = None;
-    let mut buffer = vec![0u8; WORD_BYTES_MAX];
-    let failure = loop {
-        let mut received =
-            unix::recv(socket, &mut buffer).map_err(|cause| error.io("hear from the worker", &cause))?;
-        let bytes = buffer.get(..received.len).unwrap_or_default();
-        match (serde_json::from_slice(bytes), born.take()) {
-            (Ok(Word::Born { pid }), None) => born = received.fds.pop().map(|pidfd| Child { pid, pidfd }),
-            (Ok(Word::Done { warnings }), Some(Child { pid, pidfd })) => {
-                return Ok(Spawned { pid, pidfd, pty_master: received.fds.pop(), warnings });
-            }
-            (word, child) => {
-                if let Some(child) = child {
-                    let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
-                    let _ = pidfd::wait(&child.pidfd);
-                }
-                break match word {
-                    Ok(Word::Failed { step, errno, message, exit_code }) => {
-                        SpawnError { step, errno, message, exit_code }
-                    }
-                    _ => error.plain("the worker in the user namespace ended without a word"),
-                };
-            }
+    let mut listener = Listener::new(error);
+    let done = loop {
+        if let Some(done) = listener.hear(ours.as_fd()) {
+            break done;
         }
     };
-    Err(failure)
+    let _ = pidfd::wait(&worker.pidfd);
+    done.map_err(|Stillborn { error, child }| {
+        if let Some(child) = child {
+            let _ = pidfd::wait(&child.pidfd);
+        }
+        error
+    })
 }
 
 /// The worker. It may allocate: see [`process::fork`].
 fn work(request: SpawnRequest<'_>, socket: &OwnedFd) -> i32 {
     let done = enter(request.spec).and_then(|inner| {
-        let tell = |child: &Child| say(socket, &Word::Born { pid: child.pid }, &[child.pidfd.as_fd()]);
+        let tell = |child: &Child| worker::tell_birth(socket, child);
         let caller = Caller { privileged: true, worker: true };
         spawn_as(SpawnRequest { spec: &inner, ..request }, caller, Some(&tell))
     });
-    match done {
-        Ok(Spawned { pty_master, warnings, .. }) => {
-            let fds: Vec<BorrowedFd<'_>> = pty_master.iter().map(AsFd::as_fd).collect();
-            say(socket, &Word::Done { warnings }, &fds);
-            0
-        }
-        Err(SpawnError { step, errno, message, exit_code }) => {
-            say(socket, &Word::Failed { step, errno, message, exit_code }, &[]);
-            CANNOT_START
-        }
-    }
-}
-
-fn say(socket: &OwnedFd, word: &Word, fds: &[BorrowedFd<'_>]) {
-    let bytes = serde_json::to_vec(word).unwrap_or_default();
-    // A caller that is gone needs no word.
-    let _ = unix::send(socket, &bytes, fds);
+    worker::tell_end(socket, done)
 }
 
 /// Goes into the user namespace; what is left of the spec to do there.

@@ -158,8 +158,10 @@ impl Start<'_> {
         if born.is_err() {
             let _ = pidfd::send_signal(&first.pidfd, naru_types::signal::Signal::KILL);
         }
-        pidfd::wait(&first.pidfd)
-            .map_err(|errno| self.error.errno("wait for the process in between", errno))?;
+        if self.tell_birth.is_none() {
+            pidfd::wait(&first.pidfd)
+                .map_err(|errno| self.error.errno("wait for the process in between", errno))?;
+        }
         born.map(|(child, early)| Ok((ours, child, early)))
     }
 
@@ -209,10 +211,9 @@ impl Start<'_> {
         let into = matches!(entry, Entry::Cloned);
         let cgroup = compiled.cgroup_v2.as_ref().filter(|_| into).map(AsFd::as_fd);
         let relay = compiled.relay.as_ref();
-        let (namespaces, sibling) = match relay {
-            Some(_) => (0, false),
-            None => (compiled.namespaces, self.tell_birth.is_some()),
-        };
+        let namespaces = if relay.is_some() { 0 } else { compiled.namespaces };
+        // The process in between makes the child as its own sibling: both are children of who shall have the child.
+        let sibling = self.tell_birth.is_some();
         let child = process::spawn(&CloneArgs { namespaces, cgroup, sibling }, move || {
             if !entry.perform(arrival, report.as_fd()) {
                 return process::PANIC_EXIT_CODE;

@@ -26,11 +26,10 @@ impl Keeper {
     pub fn reap(&mut self, journal: &mut Journal) {
         loop {
             match signals::reap_any() {
-                Ok(Some((pid, status))) => {
-                    if let Some(key) = self.table.take_child(pid) {
-                        self.on_end(key, convert(status), journal);
-                    }
-                }
+                Ok(Some((pid, status))) => match self.table.take_child(pid) {
+                    Some(key) => self.on_end(key, convert(status), journal),
+                    None => self.starting.note_end(pid, status),
+                },
                 Err(Errno::INTR) => {}
                 Ok(None) | Err(_) => return,
             }
@@ -92,7 +91,7 @@ impl Keeper {
         self.conclude(key, exit, journal);
     }
 
-    fn on_end(&mut self, key: Key, status: ExitStatus, journal: &mut Journal) {
+    pub fn on_end(&mut self, key: Key, status: ExitStatus, journal: &mut Journal) {
         let Some(process) = self.table.by_key(key) else { return };
         let at = clock::now();
         // The end of a pid namespace's init has killed everything in it. With the host's pid namespace others may live on.
@@ -200,7 +199,7 @@ fn record(bundle: &Path, exit: ExitRecord) -> io::Result<()> {
     std::fs::rename(&fresh, &path)
 }
 
-fn convert(status: pidfd::ExitStatus) -> ExitStatus {
+pub(super) fn convert(status: pidfd::ExitStatus) -> ExitStatus {
     match status {
         pidfd::ExitStatus::Code(code) => ExitStatus::Code(code),
         pidfd::ExitStatus::Signal(signal) => ExitStatus::Signal(signal),

@@ -11,7 +11,7 @@
 //! | [`client`] | what the daemon uses |
 //! | [`launch`] | starting the process |
 //! | [`held`] | what the daemon holds so that a killed keeper breaks no pipe |
-//! | [`server`] | the process itself: set-up and loop; `requests`, `start`, `adopt`, `exits` are its verbs |
+//! | [`server`] | the process itself: set-up and loop; `requests`, `start`, `starting`, `adopt`, `exits` are its verbs |
 //! | `process`, `input`, `attached` | one process's streams and who is attached |
 //! | `logfile`, `spool`, `ttyspool` | the log, and why no line is lost when the keeper is killed |
 //! | [`Role`] | what the process was started for |
@@ -45,6 +45,7 @@ mod saved;
 pub mod server;
 mod spool;
 mod start;
+mod starting;
 pub mod state;
 mod stdio;
 mod table;

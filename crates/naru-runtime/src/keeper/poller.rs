@@ -34,6 +34,8 @@ pub(super) enum Source {
     /// An adopted process; own children are reaped on SIGCHLD.
     Pidfd(Key),
     Oom(Key),
+    /// The process that starts an exec.
+    Worker(Key),
 }
 
 /// A descriptor and what it is watched for.

@@ -10,6 +10,7 @@ use super::protocol::{
 };
 use super::server::Keeper;
 use super::start::chain;
+use super::starting::Asked;
 use super::table::{Early, has_ended};
 use super::wire::Fds;
 use crate::cgroup::{Cgroup, CgroupError};
@@ -31,6 +32,7 @@ impl Keeper {
         journal: &mut Journal,
     ) {
         let seq = envelope.seq;
+        let asked = Asked { peer, seq };
         if !matches!(envelope.body, Request::Hello { .. }) && !self.peers.is_greeted(peer) {
             let reply = refused(Refusal::Malformed, "the first message of a connection is `hello`".into());
             return self.reply(peer, seq, reply, &[]);
@@ -39,8 +41,8 @@ impl Keeper {
             Request::Start(start) => {
                 let target = Target::container(start.id.clone());
                 let (netns, userns) = (fds.take(FdRole::Netns), fds.take(FdRole::Userns));
-                return self.begin(peer, seq, &target, journal, |keeper| {
-                    keeper.start(start, netns, userns.as_ref())
+                return self.begin(asked, &target, journal, |keeper| {
+                    keeper.start(start, netns, userns.as_ref()).map(Some)
                 });
             }
             Request::Exec(exec) => {
@@ -49,10 +51,11 @@ impl Keeper {
                     drop(self.table.take_early(&target));
                     refused
                 } else {
-                    return self.begin(peer, seq, &target, journal, |keeper| keeper.exec(exec));
+                    return self
+                        .begin(asked, &target, journal, |keeper| keeper.exec(exec, asked).map(|()| None));
                 }
             }
-            Request::Hold(target) => return self.reply_started(peer, seq, &target, Vec::new()),
+            Request::Hold(target) => return self.reply_started(asked, &target, Vec::new()),
             Request::Hello { version, version_min } => self.greet(peer, version, version_min),
             Request::Upgrade => match fds.take(FdRole::Program) {
                 None => refused(Refusal::Malformed, "an upgrade without its program".into()),
@@ -82,19 +85,18 @@ impl Keeper {
         Reply::Hello { version, pid: std::process::id() as i32, build: self.build.clone() }
     }
 
-    /// Starts something, unless it runs already.
+    /// Starts something, unless it runs already. The start returns its warnings, or nothing when it goes on.
     fn begin(
         &mut self,
-        peer: Key,
-        seq: u64,
+        asked: Asked,
         target: &Target,
         journal: &mut Journal,
-        start: impl FnOnce(&mut Self) -> Result<Vec<String>, StartFailed>,
+        start: impl FnOnce(&mut Self) -> Result<Option<Vec<String>>, StartFailed>,
     ) {
-        if self.running(target).is_ok() {
+        if self.running(target).is_ok() || self.starting.has(target) {
             return self.reply(
-                peer,
-                seq,
+                asked.peer,
+                asked.seq,
                 refused(Refusal::Busy, format!("{} runs already", name(target))),
                 &[],
             );
@@ -106,13 +108,22 @@ impl Keeper {
             self.table.add_early(waiting);
         }
         match start(self) {
-            Ok(warnings) => self.reply_started(peer, seq, target, warnings),
-            Err(error) => {
-                journal.write(format_args!("{}: {}: {error}", name(target), error.step));
-                drop(self.table.take_early(target));
-                self.reply(peer, seq, Reply::StartFailed(error), &[]);
-            }
+            Ok(Some(warnings)) => self.reply_started(asked, target, warnings),
+            Ok(None) => {}
+            Err(error) => self.tell_failure(asked, target, &error, journal),
         }
+    }
+
+    pub fn tell_failure(
+        &mut self,
+        asked: Asked,
+        target: &Target,
+        error: &StartFailed,
+        journal: &mut Journal,
+    ) {
+        journal.write(format_args!("{}: {}: {error}", name(target), error.step));
+        drop(self.table.take_early(target));
+        self.reply(asked.peer, asked.seq, Reply::StartFailed(error.clone()), &[]);
     }
 
     fn answer(&mut self, request: Request, mut fds: Fds, journal: &mut Journal) -> Reply {
@@ -239,7 +250,7 @@ impl Keeper {
     }
 
     fn shut_down(&mut self) -> Result<Reply, Reply> {
-        if self.table.anything_runs() {
+        if self.table.anything_runs() || !self.starting.is_empty() {
             return Err(refused(Refusal::Busy, "containers run".into()));
         }
         self.ending = true;
@@ -276,7 +287,8 @@ impl Keeper {
         act(cgroup).map_err(|error| refused(Refusal::System, chain(&error)))
     }
 
-    fn reply_started(&mut self, peer: Key, seq: u64, target: &Target, warnings: Vec<String>) {
+    pub fn reply_started(&mut self, asked: Asked, target: &Target, warnings: Vec<String>) {
+        let Asked { peer, seq } = asked;
         let shared = &mut self.shared;
         let Some(process) = self.table.by_target(target).filter(|process| process.exit.is_none()) else {
             return self.reply(peer, seq, not_running(target), &[]);

@@ -1,7 +1,8 @@
 //! The keeper process: set-up and the loop.
 //!
-//! One thread, one epoll set. Every handler does what can be done at once. Three things do take their time here and now: a
-//! start (a few milliseconds: mounts, clone, until the program runs), waiting until a control group is frozen or empty
+//! One thread, one epoll set. Every handler does what can be done at once. Three things do take their time here and now: the
+//! start of a container (a few milliseconds: mounts, clone, until the program runs; nobody is in its group yet who could
+//! delay it; that of an exec is left to a worker), waiting until a control group is frozen or empty
 //! (milliseconds, bounded in [`crate::cgroup`]), and a write to a log on a disk that hangs.
 
 use super::inherited::Inherited;
@@ -14,6 +15,7 @@ use super::role::Role;
 use super::saved::{self, RestoreError};
 use super::spool::{Spool, SpoolError};
 use super::start::chain;
+use super::starting::Starting;
 use super::state::{self, StateError};
 use super::table::Table;
 use super::ttyspool::TtySpool;
@@ -113,6 +115,7 @@ pub(super) struct Keeper {
     pub shared: Shared,
     pub table: Table,
     pub peers: Peers,
+    pub starting: Starting,
     pub inherited: Inherited,
     /// A client asked for the end.
     pub ending: bool,
@@ -186,6 +189,7 @@ impl Keeper {
             shared,
             table: Table::default(),
             peers: Peers::default(),
+            starting: Starting::default(),
             inherited,
             ending: false,
             build: build_of(Path::new("/proc/self/exe")).unwrap_or_default(),
@@ -231,6 +235,7 @@ impl Keeper {
             }
             Source::Pidfd(key) => self.on_adopted_end(key, journal),
             Source::Oom(key) => self.on_oom(key),
+            Source::Worker(key) => self.on_worker(key, journal),
         }
     }
 

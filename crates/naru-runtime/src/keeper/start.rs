@@ -7,6 +7,7 @@ use super::poller::{Interest, Key, Source};
 use super::process::{Parts, Process, Streams};
 use super::protocol::{ExecRequest, ExitRecord, LogFile, StartFailed, StartRequest, StdioSpec, Target};
 use super::server::Keeper;
+use super::starting::Asked;
 use super::stdio::{Reader, make_stdio, pty_streams};
 use super::table::Early;
 use crate::cgroup::{Cgroup, CgroupError};
@@ -23,8 +24,8 @@ use std::path::{Path, PathBuf};
 const EXIT_CODE_START_FAILED: i32 = 128;
 
 /// What is known of a process before it runs.
-struct Newborn {
-    target: Target,
+pub(super) struct Newborn {
+    pub target: Target,
     bundle: PathBuf,
     stdio: StdioSpec,
     streams: Streams,
@@ -79,7 +80,11 @@ impl Keeper {
         Ok(warnings)
     }
 
-    pub fn exec(&mut self, request: ExecRequest) -> Result<Vec<String>, StartFailed> {
+    /// Begins an exec; [`super::starting`] hears how it goes, and answers `asked`.
+    pub fn exec(&mut self, request: ExecRequest, asked: Asked) -> Result<(), StartFailed> {
+        if self.starting.is_full() {
+            return Err(plain("start the exec", "too many are being started"));
+        }
         let container = Target::container(request.id.clone());
         let bundle = self.run_dir.join("bundles").join(request.id.as_str());
         let process_path = bundle.join(Path::new(&request.process_file).file_name().unwrap_or_default());
@@ -94,7 +99,11 @@ impl Keeper {
         };
         let spec: oci::Spec = read_json(&init.bundle.join("config.json"))?;
         let cgroup = init.cgroup.clone();
-        let spawned = crate::exec::exec(request::ExecRequest {
+        if let Some(profile) = &spec.linux.seccomp {
+            // Here, where it stays: what the worker compiles is gone with it. A wrong profile is the worker's to tell.
+            let _ = crate::seccomp::cached(profile);
+        }
+        let (socket, listener) = crate::exec::exec_in_worker(request::ExecRequest {
             spec: &spec,
             process: &process,
             init_pidfd: init.pidfd.as_fd(),
@@ -105,13 +114,13 @@ impl Keeper {
             preserve_fds: Vec::new(),
             state: None,
         })?;
-        let warnings = spawned.warnings.clone();
         let target = Target::exec(request.id, request.exec_id);
-        self.take_in(spawned, Newborn { target, bundle, stdio: request.stdio, streams, log: None, cgroup })?;
-        Ok(warnings)
+        let newborn = Newborn { target, bundle, stdio: request.stdio, streams, log: None, cgroup };
+        self.starting.add(socket, listener, newborn, asked, &mut self.shared.poller);
+        Ok(())
     }
 
-    fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {
+    pub fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {
         let Newborn { target, bundle, stdio, streams, log, cgroup } = newborn;
         remember_pipes(&bundle, &target, &streams);
         let streams = match spawned.pty_master.map(|master| pty_streams(master, stdio)) {

@@ -28,6 +28,8 @@ const COMPLAINT_BYTES_MAX: u64 = 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UpgradeError {
+    #[error("an exec is being started; try again")]
+    Starting,
     #[error("cannot save the state")]
     Save(#[from] StateError),
     #[error("cannot run the new program's check")]
@@ -74,6 +76,9 @@ impl Keeper {
         program: &OwnedFd,
         journal: &mut Journal,
     ) -> Result<std::convert::Infallible, UpgradeError> {
+        if !self.starting.is_empty() {
+            return Err(UpgradeError::Starting);
+        }
         let (saved, mut kept) = self.save(asked);
         let memfd = state::write(&saved, &kept)?;
         let role = |flag: &str, fd: i32| {

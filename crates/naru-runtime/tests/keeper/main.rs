@@ -16,6 +16,7 @@ mod fixture;
 mod fuzz;
 mod lives;
 mod streams;
+mod stuck;
 mod upgrades;
 
 use std::time::Instant;
@@ -37,6 +38,7 @@ const CASES: &[Case] = &[
     ("a_terminal_echoes_and_resizes", streams::a_terminal_echoes_and_resizes),
     ("exits_are_told_and_recorded", lives::exits_are_told_and_recorded),
     ("execs_have_streams_and_exits_of_their_own", lives::execs_have_streams_and_exits_of_their_own),
+    ("an_exec_that_cannot_go_on_holds_up_nobody", stuck::an_exec_that_cannot_go_on_holds_up_nobody),
     ("a_container_inherits_nothing_of_the_keeper", lives::a_container_inherits_nothing_of_the_keeper),
     ("pause_update_and_out_of_memory", lives::pause_update_and_out_of_memory),
     ("leftovers_in_the_host_pid_namespace_are_killed", lives::leftovers_in_the_host_pid_namespace_are_killed),

@@ -1,0 +1,116 @@
+//! Execs on their way. A worker starts each one ([`crate::worker`]), so that a container without CPU time or memory, or with
+//! a file system that does not answer, holds up its own execs and nobody else.
+
+use super::exits::convert;
+use super::journal::Journal;
+use super::poller::{Interest, Key, Poller, Source, Watched};
+use super::protocol::Target;
+use super::server::Keeper;
+use super::start::Newborn;
+use crate::worker::{Listener, Stillborn};
+use naru_kernel::pidfd::{self, ExitStatus};
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Execs that are being started at once; more are refused. Each is a process of half a megabyte.
+const STARTING_MAX: usize = 256;
+
+/// Who waits for the answer: a connection, and the number of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub peer: Key,
+    pub seq: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Starting {
+    workers: BTreeMap<Key, Worker>,
+    /// Children that were reaped before their worker's last word was read.
+    ended: HashMap<i32, ExitStatus>,
+}
+
+struct Worker {
+    socket: Watched,
+    listener: Listener,
+    newborn: Newborn,
+    asked: Asked,
+}
+
+impl Starting {
+    pub fn is_full(&self) -> bool {
+        self.workers.len() >= STARTING_MAX
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    pub fn has(&self, target: &Target) -> bool {
+        self.workers.values().any(|worker| worker.newborn.target == *target)
+    }
+
+    pub fn add(
+        &mut self,
+        socket: OwnedFd,
+        listener: Listener,
+        newborn: Newborn,
+        asked: Asked,
+        poller: &mut Poller,
+    ) {
+        let key = poller.fresh_key();
+        let mut socket = poller.adopt(socket, Source::Worker(key));
+        // Adding to an epoll set fails for want of memory only; the client's own timeout tells then.
+        let _ = poller.set(&mut socket, Interest::IN);
+        self.workers.insert(key, Worker { socket, listener, newborn, asked });
+    }
+
+    /// A child that nobody knows has ended: an orphan of some container, a worker, or a program that was quick.
+    pub fn note_end(&mut self, pid: i32, status: ExitStatus) {
+        if !self.workers.is_empty() {
+            self.ended.insert(pid, status);
+        }
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Worker> {
+        self.workers.remove(&key)
+    }
+
+    /// How a process ended that was reaped already. An entry of a running one is an older process's of the same number.
+    fn end_of(&mut self, pid: i32, pidfd: &OwnedFd) -> Option<ExitStatus> {
+        let status = self.ended.remove(&pid);
+        if self.workers.is_empty() {
+            self.ended.clear();
+        }
+        status.filter(|_| pidfd::has_exited(pidfd.as_fd()) == Ok(true))
+    }
+}
+
+impl Keeper {
+    /// A worker has said something.
+    pub fn on_worker(&mut self, key: Key, journal: &mut Journal) {
+        let Some(worker) = self.starting.workers.get_mut(&key) else { return };
+        let Some(done) = worker.listener.hear(worker.socket.as_fd()) else { return };
+        let Some(Worker { socket, newborn, asked, .. }) = self.starting.remove(key) else { return };
+        drop(self.shared.poller.release(socket));
+        let target = newborn.target.clone();
+        let spawned = match done {
+            Ok(spawned) => spawned,
+            // A child that was killed before it became a program is reaped like any other.
+            Err(Stillborn { error, .. }) => {
+                return self.tell_failure(asked, &target, &error.into(), journal);
+            }
+        };
+        let end = self.starting.end_of(spawned.pid, &spawned.pidfd);
+        let (pid, warnings) = (spawned.pid, spawned.warnings.clone());
+        match self.take_in(spawned, newborn) {
+            Err(error) => self.tell_failure(asked, &target, &error, journal),
+            Ok(process) => {
+                self.reply_started(asked, &target, warnings);
+                if let Some(status) = end {
+                    self.table.take_child(pid);
+                    self.on_end(process, convert(status), journal);
+                }
+            }
+        }
+    }
+}
