@@ -116,6 +116,50 @@ fn a_dangling_target_makes_nothing_outside() {
     }
 }
 
+/// CVE-2025-24965 (a file that the runtime writes into the image goes where a link of the image leads): every name that a
+/// start makes or mounts on is a link to a file of the host's, or to a directory that has none. Guard: `path::IN_ROOT`,
+/// and `path::create` takes no link.
+#[test]
+fn nothing_is_written_through_the_images_links() {
+    if skip() {
+        return;
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let file = outside.path().join("file");
+    std::fs::write(&file, "untouched").unwrap();
+    let up = |to: &str| format!("../../../../../../../../../..{}/{to}", outside.path().display());
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("hosts"), "written").unwrap();
+    for to in ["file", "missing", "missing/below"] {
+        for (link, mounted, cwd) in [
+            ("etc/hosts", "/etc/hosts", "/"),
+            ("etc/resolv.conf", "/etc/resolv.conf", "/"),
+            ("conf", "/conf/deep/hosts", "/"),
+            ("work", "/x/hosts", "/work"),
+            ("work", "/x/hosts", "/work/deep"),
+            ("dev", "/x/hosts", "/"),
+        ] {
+            let (root, group) = (Root::new(), Group::new());
+            symlink(up(to), root.lower().join(link)).unwrap();
+            let mut spec = spec(&["sh", "-c", "echo more >> /etc/hosts; echo more >> /conf"]);
+            spec.mounts.push(Mount {
+                destination: mounted.into(),
+                kind: "bind".into(),
+                source: source.path().join("hosts").display().to_string(),
+                options: vec!["rbind".into(), "ro".into()],
+                ..Mount::default()
+            });
+            spec.process.cwd = cwd.into();
+            if let Ok(running) = start(&root, &spec, Some(&group)) {
+                running.finish();
+            }
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), "untouched", "{link} to {to}");
+            assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1, "{link} to {to}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(source.path().join("hosts")).unwrap(), "written");
+}
+
 /// A read-only bind stays read-only, below as well, and a file can be a target.
 #[test]
 fn read_only_binds() {
