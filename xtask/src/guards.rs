@@ -170,3 +170,19 @@ fn remove_gone(path: &Path, copy: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table beside the patches names each of them, and each names its test.
+    #[test]
+    fn every_patch_is_in_the_table() {
+        let table = std::fs::read_to_string(repository().join(PATCHES).join("README.md")).unwrap();
+        for guard in guards(&[]).unwrap() {
+            let test = guard.test.last().unwrap().rsplit("::").next().unwrap();
+            assert!(table.contains(&format!("`{}`", guard.name)), "{} is not in the table", guard.name);
+            assert!(table.contains(&format!("`{test}`")), "{test} is not in the table");
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod bad_input;
 mod build;
 mod crash;
 mod host;
+mod host_files;
 mod lab;
 mod limits;
 mod networks;
@@ -28,6 +29,7 @@ fn tests() -> Vec<Test> {
     [
         verbs::TESTS,
         limits::TESTS,
+        host_files::TESTS,
         own_cli::TESTS,
         networks::TESTS,
         build::TESTS,
