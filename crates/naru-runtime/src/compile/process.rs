@@ -126,7 +126,14 @@ pub(crate) fn finish(
         steps.push(Op::PreserveFds);
     }
     steps.push(Op::CloseRest(3 + rights.preserved));
-    let filter = filter(&rights, error)?;
+    pause_and_bonds(steps, &mut rights, error)?;
+    final_capabilities(steps, &rights, ceiling, last);
+    Ok(())
+}
+
+/// Where the child waits for its start, no_new_privs and the filter: as late as CAP_SYS_ADMIN allows.
+fn pause_and_bonds(steps: &mut Steps, rights: &mut Rights<'_>, error: StartError) -> Result<(), SpawnError> {
+    let filter = filter(rights, error)?;
     // An agent gets its listener before `create` returns, as from runc; it would else have to wait for `start` to be
     // asked for. The few calls of the gate then go through the filter, too.
     let early = filter.as_ref().is_some_and(|(_, listening)| *listening);
@@ -134,7 +141,7 @@ pub(crate) fn finish(
         let check = matches!(pause, Op::Gate).then_some(Op::CheckProgram);
         check.into_iter().chain([pause])
     });
-    // As late as CAP_SYS_ADMIN allows: the profile has to permit only capset, prctl and execve of naru's own calls.
+    // The profile has to permit only capset, prctl and execve of naru's own calls.
     let bonds =
         rights.no_new_privileges.then_some(Op::NoNewPrivs).into_iter().chain(filter.map(|(load, _)| load));
     if early {
@@ -142,7 +149,6 @@ pub(crate) fn finish(
     } else {
         pause.chain(bonds).for_each(|op| steps.push(op));
     }
-    final_capabilities(steps, &rights, ceiling, last);
     Ok(())
 }
 
