@@ -1,6 +1,7 @@
 //! What a host has: the things that a container engine could leave behind.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -34,12 +35,16 @@ impl Snapshot {
     }
 }
 
-/// Only these tests' own cgroups count: other programs of the machine make theirs meanwhile.
+/// Only this program's own cgroups count (the lab's name ends with its pid): others make theirs meanwhile.
 fn cgroups(dir: &Path, depth: usize, set: &mut BTreeSet<String>) {
+    let own = format!("-{}", std::process::id());
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if depth < 4 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.path().display().to_string().contains("naru-e2e") {
+            let is_own = |part: &OsStr| {
+                part.to_str().is_some_and(|part| part.starts_with("naru-") && part.ends_with(&own))
+            };
+            if entry.path().iter().any(is_own) {
                 set.insert(format!("cgroup {}", entry.path().display()));
             }
             cgroups(&dir.join(name), depth + 1, set);
