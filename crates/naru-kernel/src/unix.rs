@@ -3,6 +3,7 @@
 //! One message is one packet: boundaries are kept, so nothing here frames. A packet that does not fit the
 //! receiver's buffer, or carries more descriptors than it expects, is an error and never silently cut.
 
+use crate::sys::check_int;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -46,6 +47,15 @@ pub fn seqpacket_connect(path: &Path) -> io::Result<OwnedFd> {
     let (address, _directory) = address(path)?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket)
+}
+
+/// Bytes of memory that the kernel holds for what the peer of a stream socket hasn't read yet (SIOCOUTQ, unix(7)): not
+/// the count of bytes written, but 0 exactly when all of them were read.
+pub fn unread_by_peer(socket: &impl AsFd) -> io::Result<usize> {
+    let mut held: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has TIOCOUTQ's number, writes one int to the address given, and `held` is one.
+    check_int(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut held) })?;
+    Ok(usize::try_from(held).unwrap_or(0))
 }
 
 /// The address of `path`, by way of its opened directory when the path does not fit `sun_path` (108 bytes, unix(7)):
@@ -158,6 +168,18 @@ fn recv_flags(socket: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_peer_has_read() {
+        let (ours, theirs) = stream_pair().unwrap();
+        assert_eq!(unread_by_peer(&ours).unwrap(), 0);
+        rustix::io::write(&ours, b"words").unwrap();
+        assert!(unread_by_peer(&ours).unwrap() > 0);
+        let mut buffer = [0; 8];
+        assert_eq!(rustix::io::read(&theirs, &mut buffer).unwrap(), 5);
+        assert_eq!(unread_by_peer(&ours).unwrap(), 0);
+    }
+
     use std::io::{Read, Write};
 
     #[test]

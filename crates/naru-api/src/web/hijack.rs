@@ -29,6 +29,10 @@ const VANISHED_CHECK: Duration = Duration::from_secs(2);
 /// A process may close its output and go on: then its client isn't kept longer than this.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
+/// Between two looks whether a client has read its answer's head, and how long one is waited for at most.
+const HEAD_CHECK: Duration = Duration::from_millis(1);
+const HEAD_READ_MAX: Duration = Duration::from_millis(250);
+
 pub const RAW: &str = "application/vnd.docker.raw-stream";
 pub const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 
@@ -96,8 +100,10 @@ async fn run_upgraded(upgrade: OnUpgrade, session: Session) {
     let Ok(upgraded) = upgrade.await else { return };
     let Some((client, first)) = raw_stream(upgraded) else { return };
     let (from_client, mut to_client) = client.into_split();
+    let mut head_was_read = false;
     if let Some(mut preface) = session.preface {
         while let Some(Ok(piece)) = preface.recv().await {
+            head_is_read(&to_client, &mut head_was_read).await;
             if to_client.write_all(&piece).await.is_err() {
                 return;
             }
@@ -125,6 +131,7 @@ async fn run_upgraded(upgrade: OnUpgrade, session: Session) {
             let _ = tokio::time::timeout(SETTLE_MAX, session.settled).await;
             break;
         }
+        head_is_read(&to_client, &mut head_was_read).await;
         if to_client.write_all(&buffer[..read]).await.is_err() {
             break;
         }
@@ -138,6 +145,21 @@ async fn run_upgraded(upgrade: OnUpgrade, session: Session) {
 fn raw_stream(upgraded: Upgraded) -> Option<(UnixStream, Bytes)> {
     let parts = upgraded.downcast::<TokioIo<UnixStream>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// Waits, for a bounded time and once, until the client has taken the head of the answer. docker-py parses it through
+/// a buffer, then reads from the socket beneath: output that came along with the head is lost in that buffer.
+async fn head_is_read(to_client: &OwnedWriteHalf, known: &mut bool) {
+    if *known {
+        return;
+    }
+    *known = true;
+    let deadline = tokio::time::Instant::now() + HEAD_READ_MAX;
+    while naru_kernel::unix::unread_by_peer(to_client.as_ref()).is_ok_and(|held| held > 0)
+        && tokio::time::Instant::now() < deadline
+    {
+        tokio::time::sleep(HEAD_CHECK).await;
+    }
 }
 
 /// Ends when the peer has closed both directions, which no read can tell from a half-close.
