@@ -108,7 +108,7 @@ fn endpoint(at: &At<'_>) -> Result<(i64, EndpointSpec)> {
         ipv6: table
             .read("ipv6_address", |at| at.text()?.parse().map_err(|_| at.error("not an IPv6 address")))?,
         mac: table.string("mac_address")?,
-        links: Vec::new(),
+        ..EndpointSpec::default()
     };
     Ok((table.read("priority", At::number)?.unwrap_or(0), endpoint))
 }

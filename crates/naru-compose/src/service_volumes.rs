@@ -73,11 +73,11 @@ fn short(item: &At<'_>, scope: &mut Scope<'_>) -> Result<Mount> {
         }
     }
     let source = match source {
-        None => MountSource::Volume { name: String::new(), anonymous: true, copy },
+        None => MountSource::anonymous_volume(String::new(), copy),
         Some(path) if path.starts_with(['.', '/', '~']) => {
             MountSource::Bind { path: host_path(item, scope, path)?, propagation, create: true }
         }
-        Some(name) => MountSource::Volume { name: scope.volume(item, name)?, anonymous: false, copy },
+        Some(name) => MountSource::named_volume(scope.volume(item, name)?, copy),
     };
     Ok(Mount { source, target: target.to_owned(), read_only })
 }
@@ -126,10 +126,8 @@ fn long(item: &At<'_>, scope: &mut Scope<'_>) -> Result<Mount> {
         "volume" => {
             let copy = !volume.map(|volume| volume.flag("nocopy")).transpose()?.unwrap_or(false);
             match source {
-                None => MountSource::Volume { name: String::new(), anonymous: true, copy },
-                Some(at) => {
-                    MountSource::Volume { name: scope.volume(&at, at.text()?)?, anonymous: false, copy }
-                }
+                None => MountSource::anonymous_volume(String::new(), copy),
+                Some(at) => MountSource::named_volume(scope.volume(&at, at.text()?)?, copy),
             }
         }
         "tmpfs" => {

@@ -3,12 +3,16 @@
 use crate::container::Container;
 use crate::engine::Engine;
 use crate::machine::State;
-use crate::options::CommitOptions;
+use crate::options::{CommitOptions, WaitCondition};
 use crate::view::{Change, ChangeKind};
 use naru_types::image::{Empty, History, ImageConfig, RunConfig};
 use naru_types::{Digest, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after a freeze that failed the news of the container's end may take.
+const END_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What the runtime puts into every root as mount points; Docker keeps these in a layer of their own.
 const MOUNT_POINTS: [&str; 8] = [
@@ -42,15 +46,30 @@ impl Engine {
 
     pub async fn commit(&self, r: &str, options: CommitOptions) -> Result<Digest> {
         let container = self.find(r)?;
-        let freeze = options.pause && matches!(container.cell().state, State::Running { .. });
+        let runs = |container: &Container| matches!(container.cell().state, State::Running { .. });
         let id = container.id.clone();
-        if freeze {
-            self.pause(id.as_str()).await?;
+        let ended = self.wait(id.as_str(), WaitCondition::NextExit).await?;
+        let mut frozen = false;
+        if options.pause && runs(&container) {
+            match self.pause(id.as_str()).await {
+                Ok(()) => frozen = true,
+                // It ended, or somebody else paused it, just now: there is nothing to hold still. Its end may have been
+                // seen by the freeze and not yet by the engine.
+                Err(error) => {
+                    let _ = tokio::time::timeout(END_WAIT_MAX, ended.done()).await;
+                    if runs(&container) {
+                        return Err(error);
+                    }
+                }
+            }
         }
-        let committed = self.blocking(move |engine| engine.commit_blocking(&container, &options)).await;
-        if freeze {
-            let thawed = self.unpause(id.as_str()).await;
-            return committed.and_then(|image| thawed.map(|()| image));
+        let subject = Arc::clone(&container);
+        let committed = self.blocking(move |engine| engine.commit_blocking(&subject, &options)).await;
+        if frozen
+            && let Err(error) = self.unpause(id.as_str()).await
+            && matches!(container.cell().state, State::Paused { .. })
+        {
+            return committed.and(Err(error));
         }
         committed
     }

@@ -72,6 +72,7 @@ impl<'a> Making<'a> {
         // Until the row names the image, nothing but this keeps an `rmi` from taking its layers.
         let lease = engine.store.lease();
         lease.hold_image(&image).map_err(|error| no_such_image(&spec.image, error))?;
+        engine.inherit_volumes(&mut spec)?;
         merge::merge(&mut spec, &image.config.config, ids::random_hex)?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let warnings = validate::spec(&spec, cpus)?;
@@ -131,14 +132,15 @@ impl<'a> Making<'a> {
 
     fn make_volumes(&mut self, spec: &ContainerSpec) -> Result<()> {
         for mount in &spec.mounts {
-            let MountSource::Volume { name, anonymous, .. } = &mount.source else { continue };
-            let row = VolumeRow { name: name.clone(), anonymous: *anonymous, ..VolumeRow::default() };
+            let MountSource::Volume { name, anonymous, labels, .. } = &mount.source else { continue };
+            let (name, labels) = (name.clone(), labels.clone());
+            let row = VolumeRow { name: name.clone(), labels, anonymous: *anonymous, ..VolumeRow::default() };
             if *anonymous {
                 // Only its container knows this name, so a daemon that is killed before the container has its row
                 // must not leave a volume that nobody ever removes.
                 self.anonymous.extend(self.engine.place_volume(row)?);
             } else if self.engine.ensure_volume(row)? {
-                self.volumes.push(name.clone());
+                self.volumes.push(name);
             }
         }
         Ok(())

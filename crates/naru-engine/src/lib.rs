@@ -57,6 +57,7 @@ mod validate;
 mod view;
 mod views;
 mod volumes;
+mod volumes_from;
 
 pub use engine::Engine;
 pub use options::*;

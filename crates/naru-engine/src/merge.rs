@@ -40,7 +40,7 @@ pub fn merge(
         if spec.mounts.iter().any(|mount| clean(&mount.target) == clean(target)) {
             continue;
         }
-        let source = MountSource::Volume { name: anonymous(), anonymous: true, copy: true };
+        let source = MountSource::anonymous_volume(anonymous(), true);
         spec.mounts.push(Mount { source, target: target.clone(), read_only: false });
     }
     if spec.stop_signal.is_none()

@@ -9,16 +9,15 @@ use crate::options::NetworkCreate;
 use crate::record::NetworkRow;
 use crate::view::{EndpointView, IpamView, NetworkEndpointView, NetworkView};
 use naru_net::{EndpointRequest, Ipv4Net, Mac, NetworkRequest};
-use naru_types::id::is_valid_name;
 use naru_types::spec::{EndpointSpec, NetworkMode};
 use naru_types::{Error, Kind, NetworkId, Result};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// The networks that always exist, with their drivers.
 pub const PREDEFINED: [(&str, &str); 3] = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
-const NAME_LEN_MIN: usize = 1;
 
 impl Engine {
     pub async fn network_create(&self, options: NetworkCreate) -> Result<NetworkId> {
@@ -80,14 +79,14 @@ impl Engine {
         self.blocking(move |engine| engine.connect(&row, &container, endpoint)).await
     }
 
-    /// `force`: a container that does not exist or is not connected is no error.
+    /// `force`: a container that does not exist is no error.
     pub async fn network_disconnect(&self, net: &str, container: &str, force: bool) -> Result<()> {
         let row = self.find_network(net)?;
         let container = match self.find(container) {
             Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
             found => found?,
         };
-        self.blocking(move |engine| engine.disconnect(&row, &container, force)).await
+        self.blocking(move |engine| engine.disconnect(&row, &container)).await
     }
 
     pub(crate) fn find_network(&self, r: &str) -> Result<NetworkRow> {
@@ -112,11 +111,9 @@ impl Engine {
     }
 
     fn make_network(&self, options: NetworkCreate) -> Result<NetworkId> {
-        if !is_valid_name(&options.name, NAME_LEN_MIN) {
-            return Err(Error::invalid(format!(
-                "invalid network name \"{}\": only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed",
-                options.name
-            )));
+        // Docker takes any text with something to see in it.
+        if options.name.trim().is_empty() || options.name.chars().any(char::is_control) {
+            return Err(Error::invalid(format!("invalid network name: {:?}", options.name)));
         }
         match options.driver.as_deref().unwrap_or("bridge") {
             "" | "default" | "bridge" => {}
@@ -151,6 +148,7 @@ impl Engine {
                 subnet: net.subnet.to_string(),
                 gateway: net.gateway.to_string(),
                 ip_range: net.ip_range.map(|range| range.to_string()).unwrap_or_default(),
+                auxiliary: options.ipam.into_iter().next().map(|pool| pool.auxiliary).unwrap_or_default(),
             }],
             created: crate::ids::now(),
             net: Some(net),
@@ -241,7 +239,7 @@ impl Engine {
         Ok(())
     }
 
-    fn disconnect(&self, row: &NetworkRow, container: &Arc<Container>, force: bool) -> Result<()> {
+    fn disconnect(&self, row: &NetworkRow, container: &Arc<Container>) -> Result<()> {
         let mut spec = container.cell().spec.clone();
         if spec.network.mode == NetworkMode::Host {
             return Err(Error::new(
@@ -254,9 +252,6 @@ impl Engine {
         let before = spec.network.endpoints.len();
         spec.network.endpoints.retain(|name, _| !same(name));
         if !is_primary && before == spec.network.endpoints.len() {
-            if force {
-                return Ok(());
-            }
             return Err(Error::new(
                 Kind::Forbidden,
                 format!("container {} is not connected to network {}", container.id, row.name),
@@ -348,10 +343,18 @@ fn request(options: &NetworkCreate, id: NetworkId) -> Result<NetworkRequest> {
         subnet: net(&pool.subnet)?,
         gateway,
         ip_range: net(&pool.ip_range)?,
-        reserved: Vec::new(),
+        reserved: pool.auxiliary.iter().map(reserved).collect::<Result<_>>()?,
         internal: options.internal,
         ipv6: false,
         options: options.options.clone(),
+    })
+}
+
+/// An address of the subnet that something else has: no container gets it.
+fn reserved((name, address): (&String, &String)) -> Result<Ipv4Addr> {
+    address.parse().map_err(|_| {
+        Error::invalid(format!("invalid auxiliary address {name}={address}"))
+            .with_hint("write NAME=ADDRESS with an IPv4 address of the subnet")
     })
 }
 

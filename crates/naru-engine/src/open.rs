@@ -269,7 +269,7 @@ fn predefine(db: &Db, nets: &Networks, networks: &mut BTreeMap<NetworkId, Networ
         let ipam = net.as_ref().map(|net| IpamView {
             subnet: net.subnet.to_string(),
             gateway: net.gateway.to_string(),
-            ip_range: String::new(),
+            ..IpamView::default()
         });
         let fresh = NetworkRow {
             id: id.clone(),

@@ -147,6 +147,8 @@ pub struct IpamRequest {
     pub subnet: String,
     pub gateway: String,
     pub ip_range: String,
+    /// Addresses that no container gets, by the name of what has them.
+    pub auxiliary: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,11 @@ use crate::view::WaitResult;
 use naru_types::signal::Signal;
 use naru_types::{Error, Result};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long SIGKILL may take to end a container before the request is answered without its end.
+const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A registered wait: whatever happens after it was made is not missed.
 #[must_use]
@@ -41,8 +45,18 @@ impl Engine {
         self.request(r, Verb::Restart, move |ask| Event::Restart { ask, signal, timeout_secs }).await
     }
 
+    /// SIGKILL is answered when the container has ended, as in dockerd: who kills and then looks, or removes, must not
+    /// find it running. A process that the kernel holds on to is waited for [`KILL_WAIT_MAX`].
     pub async fn kill(&self, r: &str, signal: Signal) -> Result<()> {
-        self.request(r, Verb::Kill, move |ask| Event::Kill { ask, signal }).await
+        let ended = match signal {
+            Signal::KILL => Some(self.wait(r, WaitCondition::NextExit).await?),
+            _ => None,
+        };
+        self.request(r, Verb::Kill, move |ask| Event::Kill { ask, signal }).await?;
+        if let Some(ended) = ended {
+            let _ = tokio::time::timeout(KILL_WAIT_MAX, ended.done()).await;
+        }
+        Ok(())
     }
 
     pub async fn pause(&self, r: &str) -> Result<()> {

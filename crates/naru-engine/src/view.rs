@@ -223,6 +223,9 @@ pub struct IpamView {
     pub subnet: String,
     pub gateway: String,
     pub ip_range: String,
+    /// Addresses that no container gets, by the name of what has them.
+    #[serde(default)]
+    pub auxiliary: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -192,7 +192,12 @@ fn restarts_and_health() {
         let mut events = engine.subscribe();
         let policy = RestartPolicy::OnFailure { max_retries: 2 };
         let (id, code) = run(&engine, ContainerSpec { restart: policy, ..sh("exit 1") }).await;
-        assert_eq!((code, engine.inspect(&id).unwrap().restart_count), (1, 2));
+        // The wait ends with the first of three runs.
+        assert_eq!(code, 1);
+        while engine.inspect(&id).unwrap().state.status != Status::Exited {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(engine.inspect(&id).unwrap().restart_count, 2);
 
         let mut watched = quiet(sh("touch /ok; sleep 1000"));
         watched.healthcheck = Some(Healthcheck {
@@ -237,7 +242,7 @@ fn files_go_both_ways() {
     sandboxed("files_go_both_ways", |world| async move {
         let engine = world.open().await;
         let mut with_volume = sh("echo hi > /tmp/f; cat /data/seed; ln -s /etc/passwd /tmp/link");
-        let source = MountSource::Volume { name: "keep".into(), anonymous: false, copy: true };
+        let source = MountSource::named_volume("keep", true);
         with_volume.mounts.push(Mount { source, target: "/data".into(), read_only: false });
         let (id, code) = run(&engine, with_volume).await;
         assert_eq!((code, logs(&engine, &id, false).await.as_str()), (0, "from the image\n"));

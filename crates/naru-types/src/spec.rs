@@ -32,6 +32,10 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
     pub resources: Resources,
     pub mounts: Vec<Mount>,
+    /// `container[:ro]`, as asked. Their mounts are in `mounts` from the create on.
+    pub volumes_from: Vec<String>,
+    /// Targets in `mounts` that came by `volumes_from`.
+    pub inherited: Vec<String>,
     pub network: NetworkSpec,
     pub security: Security,
     pub namespaces: Namespaces,
@@ -189,12 +193,25 @@ pub enum MountSource {
         name: String,
         anonymous: bool,
         copy: bool,
+        /// Labels of the volume, where this mount makes it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
     },
     Tmpfs {
         size: i64,
         mode: u32,
         options: Vec<String>,
     },
+}
+
+impl MountSource {
+    pub fn named_volume(name: impl Into<String>, copy: bool) -> Self {
+        Self::Volume { name: name.into(), anonymous: false, copy, labels: BTreeMap::new() }
+    }
+
+    pub fn anonymous_volume(name: impl Into<String>, copy: bool) -> Self {
+        Self::Volume { name: name.into(), anonymous: true, copy, labels: BTreeMap::new() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +294,8 @@ pub struct EndpointSpec {
     pub ipv6: Option<Ipv6Addr>,
     pub mac: Option<String>,
     pub links: Vec<String>,
+    /// Kept for inspect.
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

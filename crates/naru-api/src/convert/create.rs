@@ -32,6 +32,8 @@ pub fn spec(request: CreateRequest) -> Result<ContainerSpec> {
         auto_remove: host.auto_remove,
         resources: resources::resources(&host)?,
         mounts: mounts::mounts(&config, &host)?,
+        volumes_from: host.volumes_from.clone().unwrap_or_default(),
+        inherited: Vec::new(),
         network: network(&config, &host, networking)?,
         security: security::security(&host)?,
         namespaces: security::namespaces(&host)?,

@@ -6,10 +6,14 @@ use naru_types::{Error, Result};
 use naru_wire::create::EndpointConfig;
 use naru_wire::inspect::{EndpointSettings, IpamConfig};
 
+/// Options that mean something to a driver; naru's bridge has none of an endpoint.
+const DRIVER_OPTION_PREFIX: &str = "com.docker.network.";
+
 pub fn spec(config: EndpointConfig) -> Result<EndpointSpec> {
-    if let Some(key) = config.driver_opts.keys().next() {
+    // dockerd's drivers take what they know and leave the rest to be looked at; what they know is under this name.
+    if let Some(key) = config.driver_opts.keys().find(|key| key.starts_with(DRIVER_OPTION_PREFIX)) {
         return Err(Error::not_implemented(format!("endpoint driver option {key:?} is not supported"))
-            .with_hint("leave DriverOpts out"));
+            .with_hint("leave it out"));
     }
     let ipam = config.ipam_config.unwrap_or_default();
     if let Some(address) = ipam.link_local_ips.first() {
@@ -22,6 +26,7 @@ pub fn spec(config: EndpointConfig) -> Result<EndpointSpec> {
         ipv6: address("IPv6", &ipam.ipv6_address)?,
         mac: Some(config.mac_address).filter(|mac| !mac.is_empty()),
         links: config.links,
+        driver_opts: config.driver_opts,
     })
 }
 
@@ -41,8 +46,12 @@ pub fn settings(view: &EndpointView, wish: Option<&EndpointSpec>, in_list: bool)
         ipam_config: wish.and_then(ipam_config),
         links: wish.map(|wish| wish.links.clone()).filter(|links| !links.is_empty()),
         aliases: names(&view.aliases),
-        mac_address: view.mac.clone(),
-        driver_opts: None,
+        // Before the first start there is only the wish.
+        mac_address: wish
+            .filter(|_| view.mac.is_empty())
+            .and_then(|wish| wish.mac.clone())
+            .unwrap_or_else(|| view.mac.clone()),
+        driver_opts: wish.map(|wish| wish.driver_opts.clone()).filter(|options| !options.is_empty()),
         gw_priority: 0,
         network_id: if in_list && view.endpoint_id.is_empty() {
             String::new()

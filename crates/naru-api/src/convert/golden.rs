@@ -258,7 +258,7 @@ fn stats_have_dockerds_keys() {
 #[test]
 fn refusals_name_the_field() {
     for (body, expect) in [
-        (json!({"HostConfig": {"VolumesFrom": ["x"]}}), "VolumesFrom"),
+        (json!({"HostConfig": {"StorageOpt": {"size": "1G"}}}), "StorageOpt"),
         (json!({"HostConfig": {"DeviceRequests": [{"Count": -1}]}}), "DeviceRequests"),
         (json!({"HostConfig": {"Runtime": "kata"}}), "kata"),
         (json!({"HostConfig": {"RestartPolicy": {"Name": "sometimes"}}}), "unknown policy 'sometimes'"),

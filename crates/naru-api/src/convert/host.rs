@@ -71,6 +71,7 @@ pub fn host_config(spec: &ContainerSpec) -> HostConfig {
         group_add: given(&spec.process.group_add),
         ipc_mode: namespace(&namespaces.ipc, "private"),
         links: given(&network.links),
+        volumes_from: given(&spec.volumes_from),
         oom_score_adj: spec.oom_score_adj,
         pid_mode: namespace(&namespaces.pid, ""),
         privileged: security.privileged,

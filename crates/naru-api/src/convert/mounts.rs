@@ -38,7 +38,7 @@ fn anonymous(copy: bool) -> Result<MountSource> {
     let mut bytes = [0; 32];
     random::fill(&mut bytes)
         .map_err(|error| Error::internal("cannot draw a volume's name").with_source(error))?;
-    Ok(MountSource::Volume { name: id::hex(&bytes), anonymous: true, copy })
+    Ok(MountSource::anonymous_volume(id::hex(&bytes), copy))
 }
 
 /// `source:target[:options]`, or a target alone.
@@ -63,7 +63,7 @@ fn bind(text: &str) -> Result<Mount> {
         if !id::is_valid_name(source, 2) {
             return Err(bad_volume_name(source));
         }
-        MountSource::Volume { name: source.to_owned(), anonymous: false, copy: !options.no_copy }
+        MountSource::named_volume(source.to_owned(), !options.no_copy)
     };
     Ok(Mount { source, target: absolute(target, text)?, read_only: options.read_only })
 }
@@ -159,7 +159,6 @@ fn volume_source(mount: &host_config::Mount) -> Result<MountSource> {
     let driver = options.driver_config.unwrap_or_default();
     let unsupported = [
         ("Subpath", !options.subpath.is_empty()),
-        ("Labels", !options.labels.is_empty()),
         ("DriverConfig.Name", !matches!(driver.name.as_str(), "" | "local")),
         ("DriverConfig.Options", !driver.options.is_empty()),
     ];
@@ -169,13 +168,22 @@ fn volume_source(mount: &host_config::Mount) -> Result<MountSource> {
         ))
         .with_hint("create the volume first: naru volume create"));
     }
+    let labels = options.labels;
     if mount.source.is_empty() {
-        return anonymous(!options.no_copy);
+        let source = anonymous(!options.no_copy)?;
+        return Ok(with_labels(source, labels));
     }
     if !id::is_valid_name(&mount.source, 2) {
         return Err(bad_volume_name(&mount.source));
     }
-    Ok(MountSource::Volume { name: mount.source.clone(), anonymous: false, copy: !options.no_copy })
+    Ok(with_labels(MountSource::named_volume(mount.source.clone(), !options.no_copy), labels))
+}
+
+fn with_labels(mut source: MountSource, given: BTreeMap<String, String>) -> MountSource {
+    if let MountSource::Volume { labels, .. } = &mut source {
+        *labels = given;
+    }
+    source
 }
 
 fn tmpfs_source(mount: &host_config::Mount) -> MountSource {
@@ -197,7 +205,7 @@ pub struct Shown {
 
 pub fn shown(spec: &ContainerSpec) -> Shown {
     let mut shown = Shown::default();
-    for mount in &spec.mounts {
+    for mount in spec.mounts.iter().filter(|mount| !spec.inherited.contains(&mount.target)) {
         let suffix = if mount.read_only { ":ro" } else { "" };
         let target = &mount.target;
         match &mount.source {
@@ -215,6 +223,20 @@ pub fn shown(spec: &ContainerSpec) -> Shown {
                 read_only: mount.read_only,
                 ..host_config::Mount::default()
             }),
+            MountSource::Volume { name, anonymous: false, labels, .. } if !labels.is_empty() => {
+                let options = host_config::VolumeOptions {
+                    labels: labels.clone(),
+                    ..host_config::VolumeOptions::default()
+                };
+                shown.mounts.push(host_config::Mount {
+                    kind: "volume".into(),
+                    source: name.clone(),
+                    target: target.clone(),
+                    read_only: mount.read_only,
+                    volume_options: Some(options),
+                    ..host_config::Mount::default()
+                });
+            }
             MountSource::Volume { name, anonymous: false, .. } => {
                 shown.binds.push(format!("{name}:{target}{suffix}"));
             }
@@ -245,7 +267,7 @@ mod tests {
     #[test]
     fn binds() {
         let named = bind("gvol:/d").unwrap();
-        assert_eq!(named.source, MountSource::Volume { name: "gvol".into(), anonymous: false, copy: true });
+        assert_eq!(named.source, MountSource::named_volume("gvol", true));
         let host = bind("/tmp:/hosttmp:ro,rslave").unwrap();
         let expect =
             MountSource::Bind { path: "/tmp".into(), propagation: Propagation::Rslave, create: true };

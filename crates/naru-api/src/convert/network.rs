@@ -27,17 +27,18 @@ pub fn create(request: network::NetworkCreate) -> Result<NetworkCreate> {
         attachable: request.attachable,
         labels: request.labels,
         options: request.options,
-        ipam: ipam.config.unwrap_or_default().into_iter().map(pool).collect::<Result<_>>()?,
+        ipam: ipam.config.unwrap_or_default().into_iter().map(pool).collect(),
         enable_ipv6: request.enable_ipv6.unwrap_or(false),
     })
 }
 
-fn pool(pool: IpamPool) -> Result<IpamRequest> {
-    if let Some(name) = pool.auxiliary_addresses.keys().next() {
-        return Err(Error::not_implemented(format!("auxiliary address {name:?} is not supported by naru"))
-            .with_hint("leave --aux-address out"));
+fn pool(pool: IpamPool) -> IpamRequest {
+    IpamRequest {
+        subnet: pool.subnet,
+        gateway: pool.gateway,
+        ip_range: pool.ip_range,
+        auxiliary: pool.auxiliary_addresses,
     }
-    Ok(IpamRequest { subnet: pool.subnet, gateway: pool.gateway, ip_range: pool.ip_range })
 }
 
 /// `docker network inspect`. A list shows no containers.
@@ -47,7 +48,7 @@ pub fn network(view: &NetworkView, in_list: bool) -> NetworkJson {
         subnet: pool.subnet.clone(),
         ip_range: pool.ip_range.clone(),
         gateway: pool.gateway.clone(),
-        auxiliary_addresses: BTreeMap::new(),
+        auxiliary_addresses: pool.auxiliary.clone(),
     });
     let containers = view.containers.iter().filter(|_| !in_list);
     NetworkJson {

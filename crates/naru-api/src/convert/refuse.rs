@@ -8,8 +8,7 @@ use naru_wire::host_config::HostConfig;
 const RUNTIMES: [&str; 4] = ["", "runc", "io.containerd.runc.v2", "naru"];
 
 pub fn unsupported(config: &Config, host: &HostConfig) -> Result<()> {
-    let set: [(&str, bool); 8] = [
-        ("HostConfig.VolumesFrom", host.volumes_from.as_ref().is_some_and(|list| !list.is_empty())),
+    let set: [(&str, bool); 7] = [
         ("HostConfig.VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("HostConfig.Isolation", !matches!(host.isolation.as_str(), "" | "default")),
         ("HostConfig.StorageOpt", !host.storage_opt.is_empty()),

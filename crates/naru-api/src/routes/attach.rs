@@ -2,7 +2,7 @@
 
 use crate::context::ApiContext;
 use crate::routes::logs;
-use crate::web::hijack::{self, Session};
+use crate::web::hijack::{self, Framing, Session};
 use crate::web::request::Request;
 use crate::web::respond::Response;
 use naru_engine::{AttachOptions, LogOptions};
@@ -34,7 +34,8 @@ pub async fn attach(context: Arc<ApiContext>, mut request: Request) -> Result<Re
         None
     };
     let detach_keys = if tty && options.stdin { keys } else { Vec::new() };
-    Ok(hijack::answer(request, Session { container, preface, detach_keys, tty, settled: hijack::at_once() }))
+    let (framing, settled) = (Framing::AsIs, hijack::at_once());
+    Ok(hijack::answer(request, Session { container, preface, detach_keys, tty, framing, settled }))
 }
 
 /// For `stream=0`: only the logs, then the end.

@@ -2,7 +2,7 @@
 
 use crate::context::ApiContext;
 use crate::routes::lifecycle::window;
-use crate::web::hijack::{self, Session};
+use crate::web::hijack::{self, Framing, Session};
 use crate::web::request::Request;
 use crate::web::respond::{self, Response};
 use hyper::StatusCode;
@@ -58,7 +58,9 @@ pub async fn start(context: Arc<ApiContext>, mut request: Request) -> Result<Res
     };
     let (engine, id) = (Arc::clone(&context.engine), view.id.to_string());
     let settled = Box::pin(async move { engine.exec_wait(&id).await });
-    Ok(hijack::answer(request, Session { container, preface: None, detach_keys, tty, settled }))
+    // Whether there are frames is for the one to say who starts it, as in dockerd, whatever the process has.
+    let framing = Framing::between(tty, body.tty);
+    Ok(hijack::answer(request, Session { container, preface: None, detach_keys, tty, framing, settled }))
 }
 
 pub async fn resize(context: Arc<ApiContext>, request: Request) -> Result<Response> {

@@ -14,7 +14,8 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use naru_wire::frame::{self, StreamKind};
+use naru_wire::frame::{self, Demux, StreamKind};
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,9 +46,43 @@ pub struct Session {
     /// Bytes that detach the client; empty: none.
     pub detach_keys: Vec<u8>,
     pub tty: bool,
+    pub framing: Framing,
     /// Awaited, for a bounded time, between the end of the output and the end of the connection: a client asks for the
     /// exit code as soon as its stream ends, and shall find it.
     pub settled: Settled,
+}
+
+/// How the container's output becomes the client's: a terminal's comes as it is, any other in frames.
+pub enum Framing {
+    AsIs,
+    /// A terminal's output for a client that wants frames: all of it is stdout.
+    Wrapped,
+    /// For a client that says it has a terminal, of a process that has none: the payloads alone.
+    Unwrapped(Demux),
+}
+
+impl Framing {
+    /// `tty`: the process has a terminal; `raw`: the client wants no frames.
+    pub fn between(tty: bool, raw: bool) -> Self {
+        match (tty, raw) {
+            (true, true) | (false, false) => Self::AsIs,
+            (true, false) => Self::Wrapped,
+            (false, true) => Self::Unwrapped(Demux::default()),
+        }
+    }
+
+    /// The bytes for the client; an error when the container's side is not framed as it should be.
+    fn pass<'a>(&mut self, bytes: &'a [u8]) -> io::Result<Cow<'a, [u8]>> {
+        Ok(match self {
+            Self::AsIs => bytes.into(),
+            Self::Wrapped => frame::encode(StreamKind::Stdout, bytes).into(),
+            Self::Unwrapped(demux) => {
+                let mut payloads = Vec::with_capacity(bytes.len());
+                demux.feed(bytes, |_, payload| payloads.extend_from_slice(payload))?;
+                payloads.into()
+            }
+        })
+    }
 }
 
 pub type Settled = std::pin::Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
@@ -75,7 +110,12 @@ pub fn stream_type(tty: bool, version: ApiVersion) -> &'static str {
 
 /// Answers with the session. The request's body must have been drained or be the input.
 pub fn answer(mut request: Request, session: Session) -> Response {
-    let content_type = stream_type(session.tty, request.version);
+    let raw = match session.framing {
+        Framing::AsIs => session.tty,
+        Framing::Wrapped => false,
+        Framing::Unwrapped(_) => true,
+    };
+    let content_type = stream_type(raw, request.version);
     match request.upgrade.take().filter(|_| request.wants_upgrade()) {
         Some(upgrade) => {
             let mut response =
@@ -101,6 +141,7 @@ async fn run_upgraded(upgrade: OnUpgrade, session: Session) {
     let Some((client, first)) = raw_stream(upgraded) else { return };
     let (from_client, mut to_client) = client.into_split();
     let mut head_was_read = false;
+    let mut framing = session.framing;
     if let Some(mut preface) = session.preface {
         while let Some(Ok(piece)) = preface.recv().await {
             head_is_read(&to_client, &mut head_was_read).await;
@@ -132,7 +173,8 @@ async fn run_upgraded(upgrade: OnUpgrade, session: Session) {
             break;
         }
         head_is_read(&to_client, &mut head_was_read).await;
-        if to_client.write_all(&buffer[..read]).await.is_err() {
+        let Ok(output) = framing.pass(&buffer[..read]) else { break };
+        if to_client.write_all(&output).await.is_err() {
             break;
         }
     }
@@ -210,6 +252,7 @@ async fn copy_input(
 }
 
 async fn run_plain(input: Option<Incoming>, sender: Sender<io::Result<Bytes>>, session: Session) {
+    let mut framing = session.framing;
     if let Some(mut preface) = session.preface {
         while let Some(piece) = preface.recv().await {
             if sender.send(piece).await.is_err() {
@@ -240,7 +283,8 @@ async fn run_plain(input: Option<Incoming>, sender: Sender<io::Result<Bytes>>, s
             let _ = tokio::time::timeout(SETTLE_MAX, session.settled).await;
             break;
         }
-        if sender.send(Ok(Bytes::copy_from_slice(&buffer[..read]))).await.is_err() {
+        let Ok(output) = framing.pass(&buffer[..read]) else { break };
+        if sender.send(Ok(Bytes::from(output.into_owned()))).await.is_err() {
             break;
         }
     }
@@ -308,6 +352,19 @@ pub fn parse_detach_keys(text: &str) -> naru_types::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn framing_as_the_client_wants_it() {
+        let framed = frame::encode(StreamKind::Stderr, b"words");
+        let mut same = Framing::between(false, false);
+        assert_eq!(same.pass(&framed).unwrap(), framed.as_slice());
+        let mut unwrapped = Framing::between(false, true);
+        assert_eq!(unwrapped.pass(&framed[..10]).unwrap().as_ref(), b"wo");
+        assert_eq!(unwrapped.pass(&framed[10..]).unwrap().as_ref(), b"rds");
+        assert!(Framing::between(false, true).pass(b"no frames").is_err());
+        let wrapped = Framing::between(true, false).pass(b"words").unwrap().into_owned();
+        assert_eq!(wrapped, frame::encode(StreamKind::Stdout, b"words"));
+    }
 
     #[test]
     fn detach_sequences() {

@@ -206,6 +206,8 @@ impl Step<'_> {
             self.emit(Happening::Stop);
         }
         if let Outcome::Backoff { tries, due } = outcome {
+            // `docker wait` ends with the run, not with the last of all runs (moby, `State.SetRestarting`).
+            self.answer_exit_waiters(&exit);
             return State::Restarting { last: exit, tries, due };
         }
         self.answer_exit_waiters(&exit);
@@ -225,7 +227,7 @@ impl Step<'_> {
         }
     }
 
-    /// The run is over for good: those who wait for it hear its exit code.
+    /// The run is over: those who wait for it hear its exit code.
     pub(super) fn answer_exit_waiters(&mut self, exit: &Exit) {
         for (ask, _) in self.waiters.extract_if(.., |(_, condition)| *condition != WaitCondition::Removed) {
             self.effects.push(Effect::AnswerWait(ask, wait_result(Some(exit))));

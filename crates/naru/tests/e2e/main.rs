@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod build;
+mod clients;
 mod crash;
 mod host;
 mod host_files;
@@ -28,6 +29,7 @@ type Test = (&'static str, fn(&Lab));
 fn tests() -> Vec<Test> {
     [
         verbs::TESTS,
+        clients::TESTS,
         limits::TESTS,
         host_files::TESTS,
         own_cli::TESTS,
