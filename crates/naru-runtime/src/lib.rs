@@ -44,6 +44,7 @@ mod notify;
 pub mod oci;
 mod outside;
 mod plan;
+mod report;
 pub mod request;
 pub mod resctrl;
 pub mod rootfs;

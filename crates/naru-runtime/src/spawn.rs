@@ -3,13 +3,14 @@
 //! What the child reports is answered here: the maps of its user namespace are written, hooks are run, the filter's
 //! listener is handed to its agent. A plain start has no such point and costs no round trip.
 
-use crate::child::{self, Arrival, Entry, GO, HEADER_BYTES, REPORT_BYTES_MAX, ReportKind};
+use crate::child::{self, Arrival, Entry, GO, ReportKind};
 use crate::compile::namespaces::Caller;
 use crate::compile::{self, Compiled};
 use crate::errors::{Context, StartError, text};
 use crate::hooks::{self, Container, HookError, Kind};
 use crate::oci::{self, Status};
-use crate::plan::{Op, Plan, Point};
+use crate::plan::Point;
+use crate::report::{Report, explained, failure, warning};
 use crate::request::{SpawnError, SpawnRequest, Spawned};
 use crate::{notify, resctrl, rootless};
 use naru_kernel::process::{Child, CloneArgs};
@@ -429,80 +430,4 @@ impl Drop for OnCpus {
         // The CPUs were the thread's own a moment ago.
         let _ = task::set_affinity(0, &self.own);
     }
-}
-
-/// One message of the child.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    /// The peer has closed: nothing else is set.
-    pub end: bool,
-    pub kind: Option<ReportKind>,
-    pub index: u32,
-    pub errno: i32,
-    pub text: String,
-    pub fds: Vec<OwnedFd>,
-}
-
-impl Report {
-    pub fn receive(socket: &OwnedFd, error: StartError) -> Result<Self, SpawnError> {
-        let mut buffer = [0u8; REPORT_BYTES_MAX];
-        let received = match unix::recv(socket, &mut buffer) {
-            // The peer went with our word unread.
-            Err(cause) if cause.kind() == std::io::ErrorKind::ConnectionReset => {
-                return Ok(Self { end: true, ..Self::default() });
-            }
-            other => other.map_err(|cause| error.io("hear from the new process", &cause))?,
-        };
-        if received.len == 0 {
-            return Ok(Self { end: true, ..Self::default() });
-        }
-        let bytes = buffer.get(..received.len).unwrap_or_default();
-        let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
-        Ok(Self {
-            end: false,
-            kind: word(0).and_then(ReportKind::from_number),
-            index: word(4).unwrap_or_default(),
-            errno: word(8).unwrap_or_default() as i32,
-            text: String::from_utf8_lossy(bytes.get(HEADER_BYTES..).unwrap_or_default()).into_owned(),
-            fds: received.fds,
-        })
-    }
-}
-
-fn warning(plan: &Plan, report: &Report) -> String {
-    let step = plan.steps.get(report.index as usize).map(|step| step.op.describe()).unwrap_or_default();
-    format!("cannot {step}: {}", text(report.errno))
-}
-
-fn explained(message: String, detail: &str) -> String {
-    if detail.is_empty() { message } else { format!("{message}: {detail}") }
-}
-
-fn failure(plan: &Plan, report: &Report, error: StartError) -> SpawnError {
-    if report.index == child::EXECVE {
-        return error.execve(&report.text, report.errno);
-    }
-    let Some(step) = plan.steps.get(report.index as usize) else {
-        return error.plain("the new process named a step that does not exist");
-    };
-    let errno = Errno::from_raw_os_error(report.errno);
-    if let Op::Unshare(ns::NEWTIME) = step.op
-        && errno == Errno::INVAL
-    {
-        return error.plain("this kernel has no time namespaces (CONFIG_TIME_NS)");
-    }
-    if let Op::NewFs(fs) = &step.op
-        && fs.plain_target
-        && errno == Errno::LOOP
-    {
-        // runc's words (CVE-2019-19921).
-        let (kind, target) = (fs.kind.to_string_lossy(), fs.target.text());
-        let step = format!("filesystem {kind:?} must be mounted on ordinary directory, {target} is none");
-        return error.errno(&step, errno);
-    }
-    let mut failure = error.errno(&step.op.describe(), errno);
-    if matches!(step.op, Op::WorkingDir(_)) && errno == Errno::ACCESS {
-        failure.exit_code = crate::errors::NOT_EXECUTABLE;
-    }
-    failure
 }

@@ -44,24 +44,18 @@ impl Keeper {
         // Only containers leave a record; an exec that has ended is asked for by its pidfd.
         let recorded = ExitRecord::read(&request.bundle).filter(|_| target.exec_id.is_none());
         let is_container = target.exec_id.is_none();
-        let parts = Parts {
-            target,
-            pid: request.pid,
-            pidfd,
-            started_at: request.started_at,
-            bundle: request.bundle,
-            stdio: request.stdio,
-            streams,
-            log,
-            cgroup,
-        };
+        let AdoptRequest { pid, started_at, bundle, stdio, paused, .. } = request;
+        let parts = Parts { target, pid, pidfd, started_at, bundle, stdio, streams, log, cgroup };
         let mut process = Process::new(parts, key, &mut self.shared.poller);
-        process.paused = request.paused;
+        process.paused = paused;
         if recorded.is_none() {
             let mut watched = self.shared.poller.adopt(watched, Source::Pidfd(key));
             let set = self.shared.poller.set(&mut watched, Interest::IN);
             process.adopted = Some(Adopted { pidfd: watched, asked: 0 });
-            set.map_err(|errno| failed("watch the pidfd", errno))?;
+            if let Err(errno) = set {
+                process.release(&mut self.shared);
+                return Err(failed("watch the pidfd", errno));
+            }
         }
         self.table.insert(key, process, false);
         match recorded {

@@ -81,7 +81,7 @@ pub(super) struct Process {
     pub forgotten: bool,
     /// Watches the pidfd of an adopted process; own children are reaped on SIGCHLD.
     pub adopted: Option<Adopted>,
-    key: Key,
+    pub key: Key,
     /// When a stop that did not work becomes a SIGKILL.
     pub kill_at: Option<Instant>,
     pub stdin: Option<Watched>,

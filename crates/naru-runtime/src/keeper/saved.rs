@@ -6,7 +6,7 @@ use super::logfile::LogWriter;
 use super::poller::{Interest, Key, Source};
 use super::process::{Adopted, Parts, Process, Shared, Streams};
 use super::server::Keeper;
-use super::state::{Checked, EarlyState, Kept, ProcessState, State, StateError, VERSION};
+use super::state::{AttachedState, Checked, EarlyState, Kept, ProcessState, State, StateError, VERSION};
 use super::table::Early;
 use crate::cgroup::Cgroup;
 use naru_kernel::{Errno, inherit};
@@ -131,61 +131,85 @@ impl Process {
         key: Key,
         shared: &mut Shared,
     ) -> Result<Self, RestoreError> {
-        let optional = |number: Option<RawFd>| number.map(take).transpose();
-        let [out, err] = saved.outputs;
-        let parts = Parts {
-            target: saved.target.clone(),
-            pid: saved.pid,
-            pidfd: take(saved.pidfd)?,
-            started_at: saved.started_at,
-            bundle: saved.bundle.clone(),
-            stdio: saved.stdio,
-            streams: Streams {
-                stdin: optional(saved.stdin)?,
-                stdout: optional(out)?,
-                stderr: optional(err)?,
-            },
-            log: match &saved.log {
-                Some(log) => Some(LogWriter::restore(log, take(log.file)?)),
-                None => None,
-            },
-            // A group that is gone is only looked for by what is gone as well.
-            cgroup: saved.cgroup.as_deref().and_then(|path| Cgroup::open(path).ok()),
-        };
-        let mut process = Self::new(parts, key, &mut shared.poller);
-        process.oom_kills = saved.oom_kills;
-        process.exit = saved.exit;
-        process.paused = saved.paused;
-        process.forgotten = saved.forgotten;
-        process.stdin_waiting = checked.bytes(saved.stdin_waiting)?.to_vec();
-        process.stdin_ending = saved.stdin_ending;
+        let mut process = Self::new(parts(saved)?, key, &mut shared.poller);
+        match process.take_up(saved, checked, shared) {
+            Ok(()) => Ok(process),
+            Err(error) => {
+                process.release(shared);
+                Err(error)
+            }
+        }
+    }
+
+    /// What was under way.
+    fn take_up(
+        &mut self,
+        saved: &ProcessState,
+        checked: &Checked<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), RestoreError> {
+        self.oom_kills = saved.oom_kills;
+        self.exit = saved.exit;
+        self.paused = saved.paused;
+        self.forgotten = saved.forgotten;
+        self.stdin_waiting = checked.bytes(saved.stdin_waiting)?.to_vec();
+        self.stdin_ending = saved.stdin_ending;
         if saved.adopted {
-            let pidfd = process
-                .pidfd
-                .try_clone()
+            let pidfd = self.pidfd.try_clone();
+            let pidfd = pidfd
                 .map_err(|error| RestoreError::Pidfd(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-            let mut pidfd = shared.poller.adopt(pidfd, Source::Pidfd(key));
-            shared.poller.set(&mut pidfd, Interest::IN).map_err(RestoreError::Pidfd)?;
-            process.adopted = Some(Adopted { pidfd, asked: 0 });
+            let pidfd = shared.poller.adopt(pidfd, Source::Pidfd(self.key));
+            let adopted = self.adopted.insert(Adopted { pidfd, asked: 0 });
+            shared.poller.set(&mut adopted.pidfd, Interest::IN).map_err(RestoreError::Pidfd)?;
         }
         for attached in &saved.attached {
-            let client = shared.poller.fresh_key();
-            let socket = take(attached.socket)?;
-            let source = Source::Attached(key, client);
-            // A deaf one has hung up already; that must not be reported again without end.
-            let socket = if attached.deaf {
-                shared.poller.adopt(socket, source)
-            } else {
-                shared.poller.adopt_with_hangups(socket, source)
-            };
-            let waiting = checked.bytes(attached.waiting)?;
-            let raw = process.stdio.tty;
-            process.attached.insert(client, Attached::restore(attached, socket, waiting, raw));
+            self.restore_attached(attached, checked, shared)?;
         }
         if let Some(ms) = saved.kill_in_ms {
-            process.kill_after(Duration::from_millis(ms), shared);
+            self.kill_after(Duration::from_millis(ms), shared);
         }
-        process.settle(shared);
-        Ok(process)
+        self.settle(shared);
+        Ok(())
     }
+
+    fn restore_attached(
+        &mut self,
+        attached: &AttachedState,
+        checked: &Checked<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), RestoreError> {
+        let waiting = checked.bytes(attached.waiting)?;
+        let client = shared.poller.fresh_key();
+        let socket = take(attached.socket)?;
+        let source = Source::Attached(self.key, client);
+        // A deaf one has hung up already; that must not be reported again without end.
+        let socket = if attached.deaf {
+            shared.poller.adopt(socket, source)
+        } else {
+            shared.poller.adopt_with_hangups(socket, source)
+        };
+        let raw = self.stdio.tty;
+        self.attached.insert(client, Attached::restore(attached, socket, waiting, raw));
+        Ok(())
+    }
+}
+
+fn parts(saved: &ProcessState) -> Result<Parts, RestoreError> {
+    let optional = |number: Option<RawFd>| number.map(take).transpose();
+    let [out, err] = saved.outputs;
+    Ok(Parts {
+        target: saved.target.clone(),
+        pid: saved.pid,
+        pidfd: take(saved.pidfd)?,
+        started_at: saved.started_at,
+        bundle: saved.bundle.clone(),
+        stdio: saved.stdio,
+        streams: Streams { stdin: optional(saved.stdin)?, stdout: optional(out)?, stderr: optional(err)? },
+        log: match &saved.log {
+            Some(log) => Some(LogWriter::restore(log, take(log.file)?)),
+            None => None,
+        },
+        // A group that is gone is only looked for by what is gone as well.
+        cgroup: saved.cgroup.as_deref().and_then(|path| Cgroup::open(path).ok()),
+    })
 }
