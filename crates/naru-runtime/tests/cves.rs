@@ -1,5 +1,5 @@
 //! The holes that other runtimes had: one test each, which names the guard that it fails without. More symlinks and
-//! descriptors are in `hostile.rs`, the keeper's own binary in `keeper/lives.rs`.
+//! descriptors are in `hostile.rs`, the keeper's own binary in `keeper/lives.rs`; `guards/README.md` lists them all.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -130,7 +130,7 @@ fn nothing_is_written_through_the_images_links() {
     let up = |to: &str| format!("../../../../../../../../../..{}/{to}", outside.path().display());
     let source = tempfile::tempdir().unwrap();
     std::fs::write(source.path().join("hosts"), "written").unwrap();
-    for to in ["file", "missing", "missing/below"] {
+    for to in ["", "file", "missing", "missing/below"] {
         for (link, mounted, cwd) in [
             ("etc/hosts", "/etc/hosts", "/"),
             ("etc/resolv.conf", "/etc/resolv.conf", "/"),
