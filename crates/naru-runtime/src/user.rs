@@ -153,6 +153,9 @@ fn read(root: BorrowedFd<'_>, file: &CStr, name: &'static str) -> Result<String,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use naru_kernel::{mount, ns};
+    use rustix::fs::{Mode, OFlags};
+    use std::os::fd::AsFd;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbad\nwww:x:33:33::/var/www:\n1000x:x:7:8::/h:\n";
     const GROUP: &str = "root:x:0:\nwww:x:33:\naudio:x:29:www,other\nnum:x:44:\n";
@@ -189,6 +192,36 @@ mod tests {
         check("-1", Err("unable to find user -1: no matching entries in passwd file"));
         check(" 0", Err("unable to find user  0: no matching entries in passwd file"));
         check("4294967296", Err("uids and gids must be in range 0-2147483647"));
+    }
+
+    /// The image's passwd leads to a file of procfs that waits for the kernel to say something, and whoever reads it along:
+    /// with a health check that was a freeze of all containers. Guard: `read` takes no more than the file says to have.
+    #[test]
+    fn a_passwd_that_never_ends_is_not_waited_for() {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIP: needs root");
+            return;
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // Not joined: without the guard it never ends.
+        std::thread::spawn(move || {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["proc", "etc"] {
+                std::fs::create_dir(dir.path().join(name)).unwrap();
+            }
+            std::os::unix::fs::symlink("/proc/kmsg", dir.path().join("etc/passwd")).unwrap();
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let open = |path: &std::path::Path| rustix::fs::open(path, flags, Mode::empty()).unwrap();
+            ns::unshare(ns::NEWNS).unwrap();
+            mount::set_root_propagation(mount::Propagation::Private).unwrap();
+            let procfs = mount::new_fs(c"proc", Some(c"proc"), std::iter::empty(), 0).unwrap();
+            mount::attach(procfs, open(&dir.path().join("proc"))).unwrap();
+            let found = resolve(open(dir.path()).as_fd(), &oci::User::default());
+            rustix::mount::unmount(dir.path().join("proc"), rustix::mount::UnmountFlags::DETACH).unwrap();
+            sender.send(found).unwrap();
+        });
+        let found = receiver.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        assert_eq!(found.unwrap().home, "/");
     }
 
     #[test]

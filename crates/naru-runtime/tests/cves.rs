@@ -301,22 +301,6 @@ fn a_passwd_that_is_no_file_is_refused() {
     assert!(start(&root, &spec(&["true"]), Some(&group)).is_err());
 }
 
-/// The image's passwd is a file of procfs that waits for the kernel to say something, and whoever reads it along: with a
-/// health check that was a freeze of all containers. Guard: `user::read` takes no more than the file says to have.
-#[test]
-fn a_passwd_that_never_ends_is_not_waited_for() {
-    if skip() {
-        return;
-    }
-    let (root, group) = (Root::new(), Group::new());
-    let config = spec(&["sh", "-c", "rm /etc/passwd; ln -s /proc/kmsg /etc/passwd; echo up; sleep 60"]);
-    config.linux.masked_paths.iter().for_each(|path| assert_ne!(path, "/proc/kmsg"));
-    let mut running = start(&root, &config, Some(&group)).unwrap();
-    running.wait_for("up\n");
-    let inside = exec(&config, &process(&["echo", "here"]), &running, Some(&group), false).unwrap();
-    assert_eq!(inside.finish().1, "here\n");
-}
-
 /// CVE-2022-0492: a cgroup v1 hierarchy mounted inside, and its release_agent written. Guards: no CAP_SYS_ADMIN, the
 /// seccomp filter (also for a user namespace of one's own), read-only cgroup mounts in a cgroup namespace.
 #[test]
