@@ -169,6 +169,7 @@ fn kill_orphans() -> Result<()> {
             return Ok(());
         }
         for child in children {
+            crate::view::thaw(child.as_raw_nonzero().get());
             let _ = rustix::process::kill_process(child, Signal::KILL);
         }
         std::thread::sleep(std::time::Duration::from_millis(WAIT_MS));

@@ -86,6 +86,16 @@ pub fn remove_cgroups(name: &str) {
     }
 }
 
+/// A test that breaks off may leave a paused container, whose processes take no SIGKILL in a frozen group of v1.
+pub fn thaw(pid: i32) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let freezer = text.lines().find_map(|line| line.split_once(":freezer:/")).map(|(_, path)| path);
+    // Never the group of the machine's own processes.
+    if let Some(path) = freezer.filter(|path| !path.is_empty()) {
+        let _ = std::fs::write(Path::new(ROOT).join("freezer").join(path).join("freezer.state"), "THAWED");
+    }
+}
+
 /// Names of the control groups at the top of any hierarchy of the current view.
 pub fn top_level_cgroups() -> Vec<String> {
     let mut names = Vec::new();
