@@ -59,7 +59,7 @@ pub fn a_failing_hook_fails_the_create() {
         assert!(!lab.root().join(&id).exists(), "{point}");
         assert!(lab.groups().is_empty(), "{point}");
     }
-    // Of a created container, `start` fails and stops it (runtime.md, "Lifecycle", 8): it can be deleted at once.
+    // Of a created container, `start` fails and stops it (runtime.md, "Lifecycle", 7): it can be deleted at once.
     let stopped = lab.path("stopped");
     let poststop = hook(&lab, "after", &format!("echo stopped >> {}", stopped.display()));
     lab.config("sleep 1000", |config| {
