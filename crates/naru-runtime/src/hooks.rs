@@ -337,10 +337,7 @@ fn watch(child: &Child, output: PipeReader, timeout: Option<Duration>) -> (End, 
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            // Its own session, so also what it started.
-            let _ = signals::kill(-child.pid, KILL);
-            let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
-            let _ = pidfd::wait(&child.pidfd);
+            end_session(child);
             return (End::TimedOut, tail.text());
         }
         match tail.wait(&child.pidfd, left) {
@@ -349,9 +346,19 @@ fn watch(child: &Child, output: PipeReader, timeout: Option<Duration>) -> (End, 
                 let end = pidfd::wait(&child.pidfd).map_or_else(End::Lost, End::Exited);
                 return (end, tail.text());
             }
-            Err(errno) => return (End::Lost(errno), tail.text()),
+            Err(errno) => {
+                end_session(child);
+                return (End::Lost(errno), tail.text());
+            }
         }
     }
+}
+
+/// Kills the hook and, as it has a session of its own, what it started.
+fn end_session(child: &Child) {
+    let _ = signals::kill(-child.pid, KILL);
+    let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
+    let _ = pidfd::wait(&child.pidfd);
 }
 
 const KILL: i32 = 9;
@@ -365,11 +372,8 @@ struct Tail {
 impl Tail {
     /// Takes in what there is; whether the process has ended.
     fn wait(&mut self, pidfd: &OwnedFd, left: Option<Duration>) -> Result<bool, Errno> {
-        let left = left.map(|left| Timespec {
-            tv_sec: left.as_secs() as _,
-            // Rounded up, so that the last wait does not spin.
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
+        let left = left
+            .map(|left| Timespec { tv_sec: left.as_secs() as _, tv_nsec: i64::from(left.subsec_nanos()) });
         let mut polled = vec![PollFd::new(pidfd, PollFlags::IN)];
         if let Some(output) = &self.output {
             polled.push(PollFd::new(output, PollFlags::IN));

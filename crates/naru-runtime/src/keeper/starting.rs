@@ -4,7 +4,7 @@
 use super::exits::convert;
 use super::journal::Journal;
 use super::poller::{Interest, Key, Poller, Source, Watched};
-use super::protocol::Target;
+use super::protocol::{self, Target};
 use super::server::Keeper;
 use super::start::Newborn;
 use crate::worker::{Listener, Stillborn};
@@ -14,6 +14,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Execs that are being started at once; more are refused. Each is a process of half a megabyte.
 const STARTING_MAX: usize = 256;
+
+/// Ends of strangers that are noted meanwhile: a container with the host's pid namespace can make any number. Beyond it the
+/// kernel is asked, and before Linux 6.15 the status of an exec that ended at once may be unknown.
+const ENDED_MAX: usize = 1024;
 
 /// Who waits for the answer: a connection, and the number of its request.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +70,7 @@ impl Starting {
 
     /// A child that nobody knows has ended: an orphan of some container, a worker, or a program that was quick.
     pub fn note_end(&mut self, pid: i32, status: ExitStatus) {
-        if !self.workers.is_empty() {
+        if !self.workers.is_empty() && self.ended.len() < ENDED_MAX {
             self.ended.insert(pid, status);
         }
     }
@@ -75,13 +79,17 @@ impl Starting {
         self.workers.remove(&key)
     }
 
-    /// How a process ended that was reaped already. An entry of a running one is an older process's of the same number.
-    fn end_of(&mut self, pid: i32, pidfd: &OwnedFd) -> Option<ExitStatus> {
-        let status = self.ended.remove(&pid);
+    /// How a process ended that was reaped already. An entry of another is an older process's of the same number.
+    fn end_of(&mut self, pid: i32, pidfd: &OwnedFd) -> Option<protocol::ExitStatus> {
+        const REAPED: i32 = -1;
+        let noted = self.ended.remove(&pid);
         if self.workers.is_empty() {
             self.ended.clear();
         }
-        status.filter(|_| pidfd::has_exited(pidfd.as_fd()) == Ok(true))
+        if pidfd::number(pidfd).ok() != Some(REAPED) {
+            return None;
+        }
+        Some(noted.or_else(|| pidfd::exit_info(pidfd)).map_or(protocol::ExitStatus::Unknown, convert))
     }
 }
 
@@ -108,7 +116,7 @@ impl Keeper {
                 self.reply_started(asked, &target, warnings);
                 if let Some(status) = end {
                     self.table.take_child(pid);
-                    self.on_end(process, convert(status), journal);
+                    self.on_end(process, status, journal);
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! A container that does not let an exec go on: nobody else may notice.
 
 use crate::fixture::*;
-use naru_runtime::keeper::client::{Exec, StartNamespaces};
+use naru_runtime::keeper::client::{ClientError, Exec, StartError, StartNamespaces};
 use naru_runtime::keeper::protocol::*;
-use naru_types::ExecId;
+use naru_types::{ContainerId, ExecId};
 
 /// A frozen container is the surest way; one with no CPU time or memory left is as stuck.
 pub fn an_exec_that_cannot_go_on_holds_up_nobody() {
@@ -32,6 +32,17 @@ pub fn an_exec_that_cannot_go_on_holds_up_nobody() {
         let spec = container_spec(&id, &["true"]);
         let request = prepare(fixture.dir.path(), &id, &root, &spec, How::default());
         other.start(request, StartNamespaces::default()).unwrap();
+        // Others of all kinds end meanwhile, some before their worker has said that they run.
+        for number in 1..=QUICK {
+            let process = container_spec(&reader, &["sh", "-c", &format!("exit {number}")]).process;
+            let exec_id = quick(&reader, number).exec_id.unwrap();
+            let exec = Exec { id: &reader, exec_id: &exec_id, process: &process, ..exec };
+            match other.exec(&exec) {
+                Ok(_) | Err(StartError::Client(ClientError::Refused { reason: Refusal::NotRunning, .. })) => {
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
         // The worker was forked while the keeper had this container's pipes open.
         other.close_stdin(&Target::container(reader.clone())).unwrap();
         while other.list().unwrap().iter().any(|entry| entry.target.id == reader && entry.exit.is_none()) {}
@@ -40,8 +51,18 @@ pub fn an_exec_that_cannot_go_on_holds_up_nobody() {
         waiting.join().unwrap().unwrap();
     });
     assert_eq!(fixture.exit(&target).status, ExitStatus::Code(7));
+    for number in 1..=QUICK {
+        assert_eq!(fixture.exit(&quick(&reader, number)).status, ExitStatus::Code(i32::from(number)));
+    }
     fixture.exit_of(&id);
     fixture.exit_of(&reader);
+}
+
+/// Execs that end at once.
+const QUICK: u8 = 20;
+
+fn quick(container: &ContainerId, number: u8) -> Target {
+    Target::exec(container.clone(), ExecId::from_bytes([100 + number; 32]))
 }
 
 fn children(pid: i32) -> usize {
