@@ -22,6 +22,8 @@ const LINE_BYTES_MAX: usize = 512;
 /// Signals kept until somebody waits for them.
 const SIGNALS_MAX: usize = 4096;
 
+const GREETING: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n";
+
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 
@@ -210,17 +212,18 @@ impl Connection {
 
     /// SASL EXTERNAL without a user id, as sd-bus does it: the kernel tells the peer who we are, also from inside a user
     /// namespace, where our own number is another one.
+    ///
+    /// All of it goes out at once, also as sd-bus does it. A BEGIN sent after the OK can reach systemd's private socket
+    /// in one read with the first call; sd-bus then has the call in its buffer and waits for more input before it looks
+    /// there (`bus_socket_read_auth`): neither side would ever speak again.
     fn authenticate(&mut self) -> Result<(), DbusError> {
         let deadline = Instant::now() + CALL_TIME_MAX;
-        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\n", deadline)?;
+        self.write(GREETING, deadline)?;
         let mut line = self.read_line(deadline)?;
         if line.trim_end() == "DATA" {
             line = self.read_line(deadline)?;
         }
-        if !line.starts_with("OK ") {
-            return Err(DbusError::Auth(line));
-        }
-        self.write(b"BEGIN\r\n", deadline)
+        if line.starts_with("OK ") { Ok(()) } else { Err(DbusError::Auth(line)) }
     }
 
     fn read_line(&mut self, deadline: Instant) -> Result<String, DbusError> {
@@ -353,6 +356,21 @@ mod tests {
         assert!(
             matches!(refused, DbusError::Refused { name, message } if name == "a.b.No" && message == "yes")
         );
+    }
+
+    /// A peer that answers nothing before it has read the whole greeting.
+    #[test]
+    fn the_greeting_needs_no_answer() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let peer = std::thread::spawn(move || {
+            let mut greeting = vec![0; GREETING.len()];
+            theirs.read_exact(&mut greeting).unwrap();
+            theirs.write_all(b"DATA\r\nOK x\r\n").unwrap();
+            greeting
+        });
+        assert!(Connection::over(ours, false).is_ok());
+        assert!(peer.join().unwrap().ends_with(b"\r\nBEGIN\r\n"));
     }
 
     #[test]
