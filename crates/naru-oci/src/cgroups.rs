@@ -15,8 +15,6 @@ use naru_kernel::Errno;
 use naru_runtime::cgroup::{Cgroup, CgroupError};
 use naru_runtime::oci::{DeviceRule, Spec};
 
-/// Whether the driver for systemd may be used: it is written, but systemd 257 leaves its first call unanswered.
-pub(crate) const SYSTEMD: bool = false;
 /// Whether limits of the rdma controller are set.
 pub(crate) const RDMA: bool = false;
 
@@ -48,7 +46,7 @@ pub(crate) fn create(
     let resources = &spec.linux.resources;
     let created = match record.driver {
         Driver::Cgroupfs => cgroup.make().map(|()| cgroup),
-        Driver::Systemd => Cgroup::start_scope(&record.path, !is_real_root(), resources),
+        Driver::Systemd => Cgroup::start_scope(&record.path, !is_real_root(), resources, &spec.annotations),
     };
     let made = created.and_then(|cgroup| {
         let warnings = cgroup.apply(resources)?;
@@ -71,12 +69,6 @@ pub(crate) fn create(
 pub(crate) fn place(globals: &Globals, id: &str, asked: &str) -> Result<Option<CgroupRecord>, OciError> {
     let path = match globals.manager {
         Manager::Disabled => return Ok(None),
-        Manager::Systemd if !SYSTEMD => {
-            return Err(OciError::Refused(
-                "the systemd cgroup driver does not work yet; leave --systemd-cgroup out, or use --cgroup-manager cgroupfs"
-                    .into(),
-            ));
-        }
         Manager::Systemd => {
             let path = Cgroup::place_scope(asked, id, !is_real_root())?;
             return Ok(Some(CgroupRecord { path, driver: Driver::Systemd }));

@@ -9,6 +9,7 @@ use common::{Root, skip, spec};
 use naru_runtime::cgroup::Cgroup;
 use naru_runtime::oci;
 use naru_runtime::request::{NetNs, SpawnOptions, SpawnRequest, Stdio};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -27,7 +28,7 @@ impl Scope {
     fn start(slice: &str, resources: &oci::Resources) -> Self {
         let name = format!("{slice}:naru-test-{}:{}", std::process::id(), slice.len());
         let path = Cgroup::place_scope(&name, "id", false).unwrap();
-        let cgroup = Cgroup::start_scope(&path, false, resources).unwrap();
+        let cgroup = Cgroup::start_scope(&path, false, resources, &BTreeMap::new()).unwrap();
         cgroup.apply(resources).unwrap();
         Self(cgroup)
     }
@@ -102,7 +103,9 @@ fn slices_lie_in_slices() {
     assert_eq!(scope.0.pids().unwrap().len(), 1, "the placeholder");
     let mut again = Cgroup::open_scope(scope.0.path(), false).unwrap();
     assert_eq!(again.pids().unwrap(), scope.0.pids().unwrap());
-    assert!(Cgroup::start_scope(scope.0.path(), false, &oci::Resources::default()).is_err());
+    assert!(
+        Cgroup::start_scope(scope.0.path(), false, &oci::Resources::default(), &BTreeMap::new()).is_err()
+    );
     again = scope.0.clone();
     again.delete().unwrap();
     again.delete().unwrap();

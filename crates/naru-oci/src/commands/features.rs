@@ -1,7 +1,7 @@
 //! `features`: what this runtime knows, for callers that ask before they use it (features.md of the runtime-spec).
 
 use super::{Call, Command, NONE, pretty, print};
-use crate::cgroups::{RDMA, SYSTEMD};
+use crate::cgroups::RDMA;
 use crate::error::OciError;
 use crate::flags::Order;
 use naru_runtime::{capability, oci, seccomp};
@@ -40,7 +40,7 @@ fn features() -> Value {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
-            "cgroup": { "v1": true, "v2": true, "systemd": SYSTEMD, "systemdUser": false, "rdma": RDMA },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": RDMA },
             "seccomp": {
                 "enabled": true,
                 "actions": seccomp::ACTIONS,

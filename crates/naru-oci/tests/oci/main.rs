@@ -13,6 +13,7 @@ mod hooks;
 mod io;
 mod lives;
 mod resources;
+mod scopes;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -58,6 +59,7 @@ const CASES: &[Case] = &[
     ("pause_and_resume", resources::pause_and_resume),
     ("events_and_ps", resources::events_and_ps),
     ("kill_all_without_a_pid_namespace", resources::kill_all_without_a_pid_namespace),
+    ("a_life_in_a_scope", scopes::a_life_in_a_scope),
 ];
 
 fn main() -> ExitCode {

@@ -20,6 +20,7 @@ mod systemd;
 use crate::oci;
 use naru_kernel::Errno;
 use naru_types::signal::Signal;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -185,8 +186,14 @@ impl Cgroup {
         systemd::place(cgroups_path, id, user)
     }
 
-    /// Has systemd make the scope with these limits. A process of ours keeps it until [`Cgroup::settle`].
-    pub fn start_scope(path: &str, user: bool, resources: &oci::Resources) -> Result<Self, CgroupError> {
+    /// Has systemd make the scope with these limits, and with the properties that `org.systemd.property.NAME` among the
+    /// annotations gives it. A process of ours keeps it until [`Cgroup::settle`].
+    pub fn start_scope(
+        path: &str,
+        user: bool,
+        resources: &oci::Resources,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, CgroupError> {
         let cgroup = Self::open_scope(path, user)?;
         if user {
             // What a user's manager calls the root is its own group, which must be the part that we may use.
@@ -196,7 +203,8 @@ impl Cgroup {
                 return Err(CgroupError::NotDelegated("memory"));
             }
         }
-        let placeholder = systemd::start(&cgroup.path, user, cgroup.layout.is_v2_only(), resources)?;
+        let placeholder =
+            systemd::start(&cgroup.path, user, cgroup.layout.is_v2_only(), resources, annotations)?;
         *cgroup.held() = Some(placeholder);
         Ok(cgroup)
     }

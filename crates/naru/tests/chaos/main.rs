@@ -115,8 +115,10 @@ fn chaos(lab: &Lab, cycles: u64, seed: u64) {
 /// a keeper.
 fn kill(lab: &Lab, clients: &Clients<'_>, dice: &mut Dice) {
     clients.disturbed();
-    let kill_keeper = || {
-        if let Some(pid) = lab.keeper_pid() {
+    let mut killed = None;
+    let mut kill_keeper = || {
+        killed = lab.keeper_pid();
+        if let Some(pid) = &killed {
             lab.sh(&format!("kill -9 {pid}"));
         }
     };
@@ -133,6 +135,7 @@ fn kill(lab: &Lab, clients: &Clients<'_>, dice: &mut Dice) {
             lab.start_daemon();
         }
     }
-    wait_for("a keeper", || lab.keeper_pid().is_some());
+    // Another one: a killed process is seen until the kernel is through with it.
+    wait_for("a keeper", || lab.keeper_pid().is_some_and(|pid| killed.as_ref() != Some(&pid)));
     clients.disturbed();
 }

@@ -4,6 +4,7 @@
 //! process is born in the scope's group, as in any other, and the placeholder ends ([`super::Cgroup::settle`]). So the
 //! container is never anywhere else, and systemd needs to know no number of a process that runs foreign code.
 
+mod annotations;
 mod dbus;
 mod names;
 mod properties;
@@ -15,6 +16,7 @@ use dbus::Connection;
 use naru_kernel::process::{self, Child};
 use naru_kernel::{pidfd, prctl};
 use naru_types::signal::Signal;
+use std::collections::BTreeMap;
 use wire::{Method, Property, Value, Writer};
 
 pub use dbus::DbusError;
@@ -61,27 +63,30 @@ pub(super) fn start(
     user: bool,
     v2: bool,
     resources: &Resources,
+    annotations: &BTreeMap<String, String>,
 ) -> Result<Placeholder, CgroupError> {
     let (unit, slice) = unit_and_slice(path);
     let mut all: Vec<Property> = vec![
-        ("Description", Value::Text(format!("naru container {unit}"))),
-        ("Slice", Value::Text(slice.to_owned())),
-        ("Delegate", Value::Bool(true)),
-        ("DefaultDependencies", Value::Bool(false)),
-        ("MemoryAccounting", Value::Bool(true)),
-        ("CPUAccounting", Value::Bool(true)),
-        (if v2 { "IOAccounting" } else { "BlockIOAccounting" }, Value::Bool(true)),
-        ("TasksAccounting", Value::Bool(true)),
+        ("Description".into(), Value::Text(format!("naru container {unit}"))),
+        ("Slice".into(), Value::Text(slice.to_owned())),
+        ("Delegate".into(), Value::Bool(true)),
+        ("DefaultDependencies".into(), Value::Bool(false)),
+        ("MemoryAccounting".into(), Value::Bool(true)),
+        ("CPUAccounting".into(), Value::Bool(true)),
+        (if v2 { "IOAccounting" } else { "BlockIOAccounting" }.into(), Value::Bool(true)),
+        ("TasksAccounting".into(), Value::Bool(true)),
     ];
     all.extend(properties::of(resources, v2)?);
     for (name, value) in &mut all {
-        if let (&mut "TasksMax", Value::U64(tasks)) = (name, value) {
+        if let ("TasksMax", Value::U64(tasks)) = (name.as_ref(), value) {
             *tasks = (*tasks).max(TASKS_MIN);
         }
     }
+    // Last: what the caller says of the unit counts.
+    all.extend(annotations::of(annotations)?);
     let placeholder =
         Placeholder::new().map_err(|errno| CgroupError::kernel("fork for", path.as_ref(), errno))?;
-    all.push(("PIDs", Value::U32s(vec![placeholder.0.pid as u32])));
+    all.push(("PIDs".into(), Value::U32s(vec![placeholder.0.pid as u32])));
     let mut body = Writer::default();
     body.text(unit);
     body.text("fail");

@@ -30,12 +30,12 @@ pub(in crate::cgroup) fn rounded(resources: &Resources) -> Resources {
 pub(super) fn of(resources: &Resources, v2: bool) -> Result<Vec<Property>, CgroupError> {
     let mut found = Vec::new();
     if let Some(list) = devices::for_systemd(&resources.devices)? {
-        found.push(("DevicePolicy", Value::Text("strict".into())));
+        found.push(("DevicePolicy".into(), Value::Text("strict".into())));
         // An empty list first: a list is appended to the one before.
-        found.push(("DeviceAllow", Value::Pairs(Vec::new())));
-        found.push(("DeviceAllow", Value::Pairs(list)));
+        found.push(("DeviceAllow".into(), Value::Pairs(Vec::new())));
+        found.push(("DeviceAllow".into(), Value::Pairs(list)));
     }
-    let mut number = |name, value: u64| found.push((name, Value::U64(value)));
+    let mut number = |name: &'static str, value: u64| found.push((name.into(), Value::U64(value)));
     let given = |value: Option<i64>| value.filter(|value| *value != 0).map(infinite);
     let memory = &resources.memory;
     if let Some(limit) = given(memory.limit) {
@@ -74,7 +74,7 @@ pub(super) fn of(resources: &Resources, v2: bool) -> Result<Vec<Property>, Cgrou
     cpu_time(&resources.cpu, &mut found);
     for (name, text) in [("AllowedCPUs", &resources.cpu.cpus), ("AllowedMemoryNodes", &resources.cpu.mems)] {
         if !text.is_empty() {
-            found.push((name, Value::Bytes(mask(text)?)));
+            found.push((name.into(), Value::Bytes(mask(text)?)));
         }
     }
     for (file, value) in resources.unified.iter().filter(|_| v2) {
@@ -94,12 +94,12 @@ fn unified(file: &str, value: &str, found: &mut Vec<Property>) -> Result<(), Cgr
         "pids.max" => "TasksMax",
         "cpuset.cpus" | "cpuset.mems" => {
             let name = if file == "cpuset.cpus" { "AllowedCPUs" } else { "AllowedMemoryNodes" };
-            found.push((name, Value::Bytes(mask(value)?)));
+            found.push((name.into(), Value::Bytes(mask(value)?)));
             return Ok(());
         }
         "cpu.idle" => {
             if value == "1" {
-                found.push(("CPUWeight", Value::U64(0)));
+                found.push(("CPUWeight".into(), Value::U64(0)));
             }
             return Ok(());
         }
@@ -112,7 +112,7 @@ fn unified(file: &str, value: &str, found: &mut Vec<Property>) -> Result<(), Cgr
         }
         _ => return Ok(()),
     };
-    found.push((name, Value::U64(if value == "max" { u64::MAX } else { parse(file, value)? })));
+    found.push((name.into(), Value::U64(if value == "max" { u64::MAX } else { parse(file, value)? })));
     Ok(())
 }
 
@@ -125,13 +125,13 @@ fn parse(file: &str, value: &str) -> Result<u64, CgroupError> {
 fn cpu_time(cpu: &Cpu, found: &mut Vec<Property>) {
     let (quota, period) = (cpu.quota.filter(|n| *n != 0), cpu.period.filter(|n| *n != 0));
     if let Some(period) = period {
-        found.push(("CPUQuotaPeriodUSec", Value::U64(period)));
+        found.push(("CPUQuotaPeriodUSec".into(), Value::U64(period)));
     }
     if quota.is_some() || period.is_some() {
         let limited = quota.filter(|quota| *quota > 0);
         let value =
             limited.map_or(u64::MAX, |quota| quota_per_second(quota as u64, period.unwrap_or(CPU_PERIOD_US)));
-        found.push(("CPUQuotaPerSecUSec", Value::U64(value)));
+        found.push(("CPUQuotaPerSecUSec".into(), Value::U64(value)));
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
             ("TasksMax", u64::MAX),
             ("MemoryHigh", u64::MAX),
         ] {
-            assert!(found.contains(&(name, Value::U64(value))), "{name}: {found:?}");
+            assert!(found.contains(&(name.into(), Value::U64(value))), "{name}: {found:?}");
         }
         assert_eq!(rounded(&resources).cpu.quota, Some(13_000));
         resources.unified.insert("memory.max".into(), "much".into());

@@ -1,6 +1,8 @@
 //! D-Bus messages as bytes (D-Bus specification, "Message Format" and "Marshaling"): exactly the types that systemd is
 //! told and answers with. Whatever arrives is bounded before it is believed.
 
+use std::borrow::Cow;
+
 /// Bytes of a message's body; what systemd answers here is far below.
 pub(super) const BODY_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of the array of header fields.
@@ -29,13 +31,17 @@ const SIGNATURE: u8 = 8;
 pub(super) enum Value {
     Bool(bool),
     U64(u64),
+    U32(u32),
+    I64(i64),
+    I32(i32),
     Text(String),
+    Texts(Vec<String>),
     U32s(Vec<u32>),
     Bytes(Vec<u8>),
     Pairs(Vec<(String, String)>),
 }
 
-pub(super) type Property = (&'static str, Value);
+pub(super) type Property = (Cow<'static, str>, Value);
 
 /// The peer sent what is no D-Bus message, or none that is understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +118,23 @@ impl Writer {
             Value::U64(number) => {
                 self.signature("t");
                 self.u64(*number);
+            }
+            Value::U32(number) => {
+                self.signature("u");
+                self.u32(*number);
+            }
+            // The bytes are the same with a sign.
+            Value::I64(number) => {
+                self.signature("x");
+                self.u64(number.cast_unsigned());
+            }
+            Value::I32(number) => {
+                self.signature("i");
+                self.u32(number.cast_unsigned());
+            }
+            Value::Texts(texts) => {
+                self.signature("as");
+                self.array(4, |writer| texts.iter().for_each(|text| writer.text(text)));
             }
             Value::Text(text) => {
                 self.signature("s");
@@ -387,7 +410,8 @@ pub(super) mod tests {
     #[test]
     fn properties_are_aligned() {
         let mut writer = Writer::default();
-        writer.properties(&[("A", Value::Bool(true)), ("B", Value::Bytes(vec![5])), ("C", Value::U64(9))]);
+        let properties = [("A", Value::Bool(true)), ("B", Value::Bytes(vec![5])), ("C", Value::U64(9))];
+        writer.properties(&properties.map(|(name, value)| (name.into(), value)));
         let expected = [
             b"\x34\x00\x00\x00\x00\x00\x00\x00".as_slice(),
             b"\x01\x00\x00\x00A\x00\x01b\x00\x00\x00\x00\x01\x00\x00\x00",
