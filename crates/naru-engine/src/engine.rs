@@ -57,6 +57,11 @@ pub(crate) struct Parts {
 }
 
 impl Engine {
+    /// Whether containers are confined by AppArmor.
+    pub fn has_apparmor(&self) -> bool {
+        naru_runtime::apparmor::enabled()
+    }
+
     pub(crate) fn assemble(parts: Parts) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),

@@ -35,6 +35,8 @@ pub struct ContainerView {
     /// What is published at present; empty while the container does not run.
     pub ports: Vec<PublishedPort>,
     pub mounts: Vec<MountPoint>,
+    /// AppArmor's profile, or `unconfined`; empty where AppArmor is off.
+    pub apparmor_profile: String,
     pub log_path: PathBuf,
     pub hostname_path: PathBuf,
     pub hosts_path: PathBuf,

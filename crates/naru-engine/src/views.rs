@@ -4,7 +4,8 @@ use crate::container::{Cell, Container};
 use crate::engine::Engine;
 use crate::machine::State;
 use crate::view::{ContainerSize, ContainerView, EndpointView, MountPoint, StateView};
-use naru_types::spec::{Mount, MountSource, NetworkMode, NetworkSpec};
+use naru_runtime::apparmor;
+use naru_types::spec::{ContainerSpec, Mount, MountSource, NetworkMode, NetworkSpec};
 use naru_types::{Error, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -51,6 +52,7 @@ impl Engine {
             endpoints: cell.facts.endpoints.clone(),
             ports: if running { cell.facts.ports.clone() } else { Vec::new() },
             mounts: Vec::new(),
+            apparmor_profile: apparmor_shown(&cell.spec),
             log_path: paths.log(),
             hostname_path: paths.hostname(),
             hosts_path: paths.hosts(),
@@ -205,5 +207,16 @@ impl Engine {
             Ok(())
         })
         .await
+    }
+}
+/// The profile that a container has, or will have at its next start.
+fn apparmor_shown(spec: &ContainerSpec) -> String {
+    if !apparmor::enabled() {
+        return String::new();
+    }
+    match &spec.security.apparmor {
+        Some(profile) => profile.clone(),
+        None if spec.security.privileged => apparmor::UNCONFINED.to_owned(),
+        None => apparmor::DEFAULT_PROFILE.to_owned(),
     }
 }

@@ -82,6 +82,7 @@ fn recorded() -> (ContainerView, Value) {
         )]),
         ports: published(&golden["NetworkSettings"]["Ports"]),
         mounts: mounts(&golden["Mounts"]),
+        apparmor_profile: text(&golden["AppArmorProfile"]).to_owned(),
         log_path: text(&golden["LogPath"]).into(),
         hostname_path: text(&golden["HostnamePath"]).into(),
         hosts_path: text(&golden["HostsPath"]).into(),

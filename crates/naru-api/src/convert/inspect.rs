@@ -25,6 +25,7 @@ pub fn container(view: &ContainerView, size: Option<ContainerSize>) -> Container
         log_path: path_text(&view.log_path),
         name: format!("/{}", view.name),
         restart_count: view.restart_count,
+        app_armor_profile: view.apparmor_profile.clone(),
         driver: STORAGE_DRIVER.into(),
         platform: "linux".into(),
         exec_ids: (!view.exec_ids.is_empty())

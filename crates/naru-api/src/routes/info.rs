@@ -77,7 +77,7 @@ fn gather(context: &ApiContext) -> Result<Info> {
         // Containers go on when the daemon ends; that is not an option of naru.
         live_restore_enabled: true,
         init_binary: "naru".into(),
-        security_options: security_options(),
+        security_options: security_options(context.engine.has_apparmor()),
         firewall_backend: FirewallBackend { driver: "nftables".into() },
         labels: vec![format!("naru.version={NARU_VERSION}")],
         warnings: Some(rootless_warnings()).filter(|warnings| !warnings.is_empty()),
@@ -85,9 +85,15 @@ fn gather(context: &ApiContext) -> Result<Info> {
     })
 }
 
-fn security_options() -> Vec<String> {
+/// In dockerd's order. A container has a control group namespace of its own unless it is told otherwise.
+fn security_options(has_apparmor: bool) -> Vec<String> {
+    let apparmor = has_apparmor.then_some("name=apparmor");
     let rootless = ns::in_user_namespace().then_some("name=rootless");
-    ["name=seccomp,profile=builtin"].into_iter().chain(rootless).map(str::to_owned).collect()
+    [apparmor, Some("name=seccomp,profile=builtin"), rootless, Some("name=cgroupns")]
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The limits of rootless mode, in sentences, for `naru info`; none outside of a user namespace.

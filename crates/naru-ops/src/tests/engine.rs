@@ -79,6 +79,7 @@ pub fn view(number: u8, name: &str, labels: &[(&str, &str)]) -> ContainerView {
         endpoints: BTreeMap::from([("shop_default".to_owned(), endpoint(number))]),
         ports: Vec::new(),
         mounts: Vec::new(),
+        apparmor_profile: String::new(),
         log_path: "/".into(),
         hostname_path: "/".into(),
         hosts_path: "/".into(),
