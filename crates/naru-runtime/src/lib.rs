@@ -34,6 +34,7 @@ mod compile;
 pub mod devices;
 mod errors;
 pub mod exec;
+pub mod external;
 pub mod gate;
 pub mod hooks;
 mod init;

@@ -12,6 +12,7 @@ use super::start::{failed, open_log, plain, read_json};
 use super::stdio::pty_streams;
 use super::wire::Fds;
 use crate::cgroup::Cgroup;
+use crate::external::External;
 use crate::oci;
 use std::os::fd::OwnedFd;
 
@@ -48,6 +49,7 @@ impl Keeper {
         let parts = Parts { target, pid, pidfd, started_at, bundle, stdio, streams, log, cgroup };
         let mut process = Process::new(parts, key, &mut self.shared.poller);
         process.paused = paused;
+        process.external = External::read(&process.bundle);
         if recorded.is_none() {
             let mut watched = self.shared.poller.adopt(watched, Source::Pidfd(key));
             let set = self.shared.poller.set(&mut watched, Interest::IN);

@@ -108,11 +108,28 @@ impl Keeper {
             self.peers.broadcast(&event, &mut self.shared.poller);
         }
         let oom = self.table.by_key(key).is_some_and(|process| process.oom_kills > 0);
-        self.conclude(key, ExitRecord { status, oom, at }, journal);
+        self.leave(key, ExitRecord { status, oom, at }, journal);
+    }
+
+    /// A container of another runtime is told to have ended when that one is through with it: a start that follows would
+    /// find its things in the way, and its clean-up would meet the new run's.
+    fn leave(&mut self, key: Key, exit: ExitRecord, journal: &mut Journal) {
+        let Some(process) = self.table.by_key(key) else { return };
+        let external = process.external.take().filter(|_| process.target.exec_id.is_none());
+        let Some(external) = external else { return self.conclude(key, exit, journal) };
+        // A keeper that is killed meanwhile leaves the truth behind.
+        let recorded = record(&process.bundle, exit);
+        match recorded.and_then(|()| external.delete()) {
+            Ok(socket) => self.starting.add_leaving(socket, key, exit, &mut self.shared.poller),
+            Err(error) => {
+                journal.write(format_args!("{}: cannot run its runtime: {error}", process.target.id));
+                self.conclude(key, exit, journal);
+            }
+        }
     }
 
     /// Output first, then the record, then the news.
-    fn conclude(&mut self, key: Key, exit: ExitRecord, journal: &mut Journal) {
+    pub fn conclude(&mut self, key: Key, exit: ExitRecord, journal: &mut Journal) {
         let Some(process) = self.table.by_key(key) else { return };
         process.exit = Some(exit);
         process.drain(&mut self.shared);

@@ -9,6 +9,7 @@ use super::protocol::{ExitRecord, FdRole, ProcessEntry, StdioSpec, Target};
 use super::spool::Spool;
 use super::ttyspool::TtySpool;
 use crate::cgroup::{Cgroup, OomWatch};
+use crate::external::External;
 use naru_kernel::{Errno, clock};
 use naru_types::Timestamp;
 use naru_types::logrec::Stream;
@@ -73,6 +74,8 @@ pub(super) struct Process {
     pub bundle: PathBuf,
     pub stdio: StdioSpec,
     pub cgroup: Option<Cgroup>,
+    /// A container, or an exec in one, of another runtime.
+    pub external: Option<External>,
     pub oom_watch: Option<(OomWatch, Watched)>,
     pub oom_kills: u64,
     pub exit: Option<ExitRecord>,
@@ -117,6 +120,7 @@ impl Process {
             bundle: parts.bundle,
             stdio: parts.stdio,
             cgroup: parts.cgroup,
+            external: None,
             oom_watch: None,
             oom_kills: 0,
             exit: None,

@@ -5,6 +5,7 @@
 //! process of an exec (`exec-<id>.json`, written by [`super::client::KeeperClient::exec`]).
 //! A field is only ever added, with `#[serde(default)]`; anything else raises [`VERSION`].
 
+use crate::external::Runtime;
 use crate::oci;
 use crate::rootfs::Rootfs;
 use naru_types::signal::Signal;
@@ -12,8 +13,10 @@ use naru_types::{ContainerId, ExecId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Raised when an old peer could misread a message.
-pub const VERSION: u32 = 1;
+/// Raised when an old peer could misread a message. 2: a start may name another runtime.
+pub const VERSION: u32 = 2;
+/// The first one in which [`StartRequest::runtime`] is looked at.
+pub const VERSION_WITH_RUNTIMES: u32 = 2;
 /// The oldest peer that is still understood.
 pub const VERSION_MIN: u32 = 1;
 /// Longest message in bytes. An overlay of 128 layers with 200-byte paths is 26 kB.
@@ -151,6 +154,9 @@ pub struct StartRequest {
     /// Run naru's own init as pid 1 (`--init`).
     #[serde(default)]
     pub init: bool,
+    /// `None`: naru's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

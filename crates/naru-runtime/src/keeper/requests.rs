@@ -42,7 +42,7 @@ impl Keeper {
                 let target = Target::container(start.id.clone());
                 let (netns, userns) = (fds.take(FdRole::Netns), fds.take(FdRole::Userns));
                 return self.begin(asked, &target, journal, |keeper| {
-                    keeper.start(start, netns, userns.as_ref()).map(Some)
+                    keeper.start(start, netns, userns.as_ref(), asked)
                 });
             }
             Request::Exec(exec) => {

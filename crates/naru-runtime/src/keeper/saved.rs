@@ -9,6 +9,7 @@ use super::server::Keeper;
 use super::state::{AttachedState, Checked, EarlyState, Kept, ProcessState, State, StateError, VERSION};
 use super::table::Early;
 use crate::cgroup::Cgroup;
+use crate::external::External;
 use naru_kernel::{Errno, inherit};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -149,6 +150,7 @@ impl Process {
         shared: &mut Shared,
     ) -> Result<(), RestoreError> {
         self.oom_kills = saved.oom_kills;
+        self.external = External::read(&self.bundle);
         self.exit = saved.exit;
         self.paused = saved.paused;
         self.forgotten = saved.forgotten;

@@ -11,6 +11,7 @@ use super::starting::Asked;
 use super::stdio::{Reader, make_stdio, pty_streams};
 use super::table::Early;
 use crate::cgroup::{Cgroup, CgroupError};
+use crate::external::{self, External};
 use crate::oci;
 use crate::request::{self, NetNs, SpawnError, SpawnOptions, SpawnRequest, Spawned};
 use naru_kernel::{Errno, clock, pidfd};
@@ -30,20 +31,25 @@ pub(super) struct Newborn {
     stdio: StdioSpec,
     streams: Streams,
     log: Option<LogWriter>,
-    cgroup: Option<Cgroup>,
+    pub cgroup: Option<Cgroup>,
+    external: Option<External>,
 }
 
 impl Keeper {
-    /// Starts a container; returns warnings.
+    /// Starts a container; returns warnings. `None`: another runtime is at it, and [`super::starting`] answers `asked`.
     pub fn start(
         &mut self,
         request: StartRequest,
         netns: Option<OwnedFd>,
         userns: Option<&OwnedFd>,
-    ) -> Result<Vec<String>, StartFailed> {
+        asked: Asked,
+    ) -> Result<Option<Vec<String>>, StartFailed> {
         let mut spec: oci::Spec = read_json(&request.bundle.join("config.json"))?;
         join_user_namespace(&mut spec, userns);
         self.inherited.apply(&mut spec.process);
+        if request.runtime.is_some() {
+            return self.start_elsewhere(request, spec, netns, asked).map(|()| None);
+        }
         let netns = choose_netns(&spec, netns)?;
         let log = open_log(request.log)?;
         let (stdio, streams) =
@@ -74,10 +80,49 @@ impl Keeper {
         let target = Target::container(request.id);
         let key = self.take_in(
             spawned,
-            Newborn { target, bundle: request.bundle, stdio: request.stdio, streams, log, cgroup },
+            Newborn {
+                target,
+                bundle: request.bundle,
+                stdio: request.stdio,
+                streams,
+                log,
+                cgroup,
+                external: None,
+            },
         )?;
         self.watch_oom(key);
-        Ok(warnings)
+        Ok(Some(warnings))
+    }
+
+    /// Leaves the start to the runtime that was asked for.
+    fn start_elsewhere(
+        &mut self,
+        request: StartRequest,
+        spec: oci::Spec,
+        netns: Option<OwnedFd>,
+        asked: Asked,
+    ) -> Result<(), StartFailed> {
+        let StartRequest { id, bundle, rootfs, stdio: wanted, log, runtime, .. } = request;
+        if self.starting.is_full() {
+            return Err(plain("start the container", "too many are being started"));
+        }
+        let told = |error: std::io::Error| plain("make the runtime's directory", &error.to_string());
+        let external = External::new(runtime.unwrap_or_default(), id.as_str(), &bundle).map_err(told)?;
+        let log = open_log(log)?;
+        let (stdio, streams) =
+            make_stdio(wanted, Reader::Itself).map_err(|errno| failed("make pipes", errno))?;
+        remove_if_there(&bundle.join(ExitRecord::FILE_NAME))?;
+        let (cgroup, warnings) = make_cgroup(&spec)?;
+        let create = external::Create { spec, rootfs: &rootfs, netns, stdio };
+        let (socket, listener) = external.create(create).inspect_err(|_| {
+            // As with naru's own runtime.
+            let _ = cgroup.as_ref().map(Cgroup::delete);
+        })?;
+        let target = Target::container(id);
+        let external = Some(external);
+        let newborn = Newborn { target, bundle, stdio: wanted, streams, log, cgroup, external };
+        self.starting.add(socket, listener, newborn, (asked, warnings), &mut self.shared.poller);
+        Ok(())
     }
 
     /// Begins an exec; [`super::starting`] hears how it goes, and answers `asked`.
@@ -103,25 +148,37 @@ impl Keeper {
             // Here, where it stays: what the worker compiles is gone with it. A wrong profile is the worker's to tell.
             let _ = crate::seccomp::cached(profile);
         }
-        let (socket, listener) = crate::exec::exec_in_worker(request::ExecRequest {
-            spec: &spec,
-            process: &process,
-            init_pidfd: init.pidfd.as_fd(),
-            init_pid: init.pid,
-            cgroup: cgroup.as_ref(),
-            stdio,
-            privileged: request.privileged,
-            preserve_fds: Vec::new(),
-            state: None,
-        })?;
+        let external = init.external.clone();
+        let (socket, listener) = match &external {
+            Some(external) => external.exec(external::Exec {
+                spec: &spec,
+                process,
+                init_pid: init.pid,
+                exec_id: request.exec_id.to_string(),
+                privileged: request.privileged,
+                stdio,
+            })?,
+            None => crate::exec::exec_in_worker(request::ExecRequest {
+                spec: &spec,
+                process: &process,
+                init_pidfd: init.pidfd.as_fd(),
+                init_pid: init.pid,
+                cgroup: cgroup.as_ref(),
+                stdio,
+                privileged: request.privileged,
+                preserve_fds: Vec::new(),
+                state: None,
+            })?,
+        };
         let target = Target::exec(request.id, request.exec_id);
-        let newborn = Newborn { target, bundle, stdio: request.stdio, streams, log: None, cgroup };
-        self.starting.add(socket, listener, newborn, asked, &mut self.shared.poller);
+        let stdio = request.stdio;
+        let newborn = Newborn { target, bundle, stdio, streams, log: None, cgroup, external };
+        self.starting.add(socket, listener, newborn, (asked, Vec::new()), &mut self.shared.poller);
         Ok(())
     }
 
     pub fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {
-        let Newborn { target, bundle, stdio, streams, log, cgroup } = newborn;
+        let Newborn { target, bundle, stdio, streams, log, cgroup, external } = newborn;
         remember_pipes(&bundle, &target, &streams);
         let streams = match spawned.pty_master.map(|master| pty_streams(master, stdio)) {
             None => streams,
@@ -142,6 +199,7 @@ impl Keeper {
         let parts =
             Parts { target, pid, pidfd, started_at: clock::now(), bundle, stdio, streams, log, cgroup };
         let mut process = Process::new(parts, key, &mut self.shared.poller);
+        process.external = external;
         for Early { request, socket } in early {
             let wants = Wants { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
             process.attach(socket, wants, &mut self.shared);

@@ -205,6 +205,7 @@ pub fn prepare(run_dir: &Path, id: &ContainerId, root: &Root, spec: &oci::Spec, 
         stdio: how.stdio,
         log: Some(log),
         init: false,
+        runtime: None,
     }
 }
 
