@@ -96,6 +96,7 @@ fn host_config(flags: &CreateFlags) -> Result<Map<String, Value>> {
     fill_text(&mut host, "UTSMode", security.uts.as_deref());
     fill_text(&mut host, "UsernsMode", security.userns.as_deref());
     fill_text(&mut host, "CgroupnsMode", security.cgroupns.as_deref());
+    fill_text(&mut host, "Runtime", security.runtime.as_deref());
     if process.init {
         host.insert("Init".into(), json!(true));
     }

@@ -100,7 +100,7 @@ pub(crate) const SERVICE_REFUSED: [Refused; 33] = [
     ("post_start", "run the command in the entrypoint"),
     ("pre_stop", "handle stop_signal in the service"),
     ("provider", "run the dependency as a service"),
-    ("runtime", "naru has its own runtime only"),
+    ("runtime", "set default-runtime in the daemon's configuration, or start it by naru run --runtime"),
     ("secrets", "mount the file with a bind volume, or use env_file"),
     ("storage_opt", "limit the filesystem beneath the data directory"),
     ("use_api_socket", "mount the socket with a bind volume"),

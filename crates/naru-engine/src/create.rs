@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::machine::State;
 use crate::record::{ContainerRow, RunFacts, VolumeRow};
 use crate::view::Created;
-use crate::{ids, merge, names, validate};
+use crate::{ids, merge, names, runtimes, validate};
 use naru_types::id::is_valid_name;
 use naru_types::spec::{ContainerSpec, MountSource, NetworkMode};
 use naru_types::{ContainerId, Error, ImageRef, Kind, Result};
@@ -68,6 +68,7 @@ impl<'a> Making<'a> {
 
     fn finish(mut self, mut spec: ContainerSpec) -> Result<Created> {
         let engine = self.engine;
+        engine.choose_runtime(&mut spec)?;
         let image = engine.store.get(&spec.image).map_err(|error| no_such_image(&spec.image, error))?;
         // Until the row names the image, nothing but this keeps an `rmi` from taking its layers.
         let lease = engine.store.lease();
@@ -83,6 +84,7 @@ impl<'a> Making<'a> {
         // Until the row is in the table: two creates at once must not choose the same ids.
         let _choice = crate::lock(&engine.userns_choice);
         engine.choose_user_namespace(&mut spec)?;
+        runtimes::check(&spec)?;
         let lower = engine.store.layer_dirs(&image)?;
         check_binds(&spec)?;
         self.make_volumes(&spec)?;

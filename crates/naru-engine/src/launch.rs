@@ -46,6 +46,7 @@ fn try_launch(
 ) -> std::result::Result<Started, LaunchFailure> {
     let keeper = engine.keeper()?;
     let paths = &container.paths;
+    let runtime = engine.runtime_of(&container.cell().spec)?;
     if paths.lower.is_empty() {
         return Err(Error::internal("the layers of the container's image are gone")
             .with_hint("pull the image again and make a new container")
@@ -75,6 +76,7 @@ fn try_launch(
         stdio: stdio_of(&spec),
         log: log_of(container),
         init: spec.init,
+        runtime,
     };
     let NetworkSetup { netns, .. } = network;
     let namespaces = StartNamespaces { network: netns.as_ref().map(AsFd::as_fd), user: userns };

@@ -47,6 +47,7 @@ mod record;
 mod refusal;
 mod requests;
 mod rootview;
+mod runtimes;
 mod stats;
 mod stats_view;
 mod step;
@@ -60,6 +61,7 @@ mod volumes;
 mod volumes_from;
 
 pub use engine::Engine;
+pub use naru_runtime::external::Runtime;
 pub use options::*;
 pub use requests::WaitHandle;
 pub use stats_view::*;

@@ -1,5 +1,6 @@
 //! What the engine is asked: one options struct per verb that takes more than a reference.
 
+use naru_runtime::external::Runtime;
 use naru_types::image::RunConfig;
 use naru_types::spec::{Resources, RestartPolicy};
 use naru_types::{ImageRef, Timestamp};
@@ -25,6 +26,10 @@ pub struct EngineConfig {
     pub exe: PathBuf,
     /// Containers that do not say otherwise get a user namespace of their own.
     pub userns_remap: bool,
+    /// OCI runtimes beside naru's own, by the name that `--runtime` takes.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// Of containers that ask for none. Empty: naru's own.
+    pub default_runtime: String,
     pub registry_mirrors: Vec<String>,
     pub insecure_registries: Vec<String>,
     /// Device of the network named `bridge`.

@@ -103,6 +103,8 @@ impl Engine {
             stdio: StdioSpec::default(),
             log: None,
             init: false,
+            // A build's steps are naru's own, whatever containers get.
+            runtime: None,
         };
         let namespaces = StartNamespaces { network: netns.as_ref().map(AsFd::as_fd), user: None };
         let started = keeper.start(request, namespaces).map_err(|error| match error {

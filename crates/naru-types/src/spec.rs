@@ -50,6 +50,8 @@ pub struct ContainerSpec {
     pub log: LogSpec,
     /// Where the container's cgroup goes, below the daemon's own; `None` is the default parent.
     pub cgroup_parent: Option<String>,
+    /// An OCI runtime of `daemon.json`, by its name there; empty: naru's own.
+    pub runtime: String,
 }
 
 /// What is executed. `entrypoint` and `cmd` are kept apart because `docker inspect` shows them apart.

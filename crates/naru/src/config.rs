@@ -1,6 +1,6 @@
 //! The daemon's settings: flags first, then the configuration file, then defaults.
 //!
-//! The file is JSON with dockerd's own keys (`registry-mirrors`, `insecure-registries`) beside naru's, so that an existing
+//! The file is JSON with dockerd's own keys (`registry-mirrors`, `insecure-registries`, `runtimes`) beside naru's, so that an existing
 //! `daemon.json` can be taken over. An unknown key is an error that names it: a setting that is silently ignored is worse
 //! than a daemon that doesn't start.
 
@@ -9,8 +9,10 @@ use naru_engine::EngineConfig;
 use naru_kernel::instance;
 use naru_ops::{OpsConfig, WebhookUrl};
 use naru_proxy::ProxyConfig;
+use naru_runtime::external::Runtime;
 use naru_types::{Error, Result};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +68,16 @@ struct ConfigFile {
     discord_webhook: Option<String>,
     /// `auto`: each container gets a user namespace and ids of its own. Empty: none, as Docker's default.
     userns_remap: String,
+    /// OCI runtimes beside naru's own.
+    runtimes: BTreeMap<String, RuntimeEntry>,
+    default_runtime: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct RuntimeEntry {
+    path: PathBuf,
+    runtime_args: Vec<String>,
 }
 
 pub struct DaemonConfig {
@@ -106,6 +118,8 @@ impl DaemonConfig {
                 cgroup_parent: flags.cgroup_parent,
                 exe,
                 userns_remap: userns_remap(&file.userns_remap)?,
+                default_runtime: default_runtime(file.default_runtime, &file.runtimes)?,
+                runtimes: runtimes(file.runtimes)?,
                 registry_mirrors: file.registry_mirrors,
                 insecure_registries: file.insecure_registries,
                 bridge: flags.bridge,
@@ -123,6 +137,40 @@ fn userns_remap(value: &str) -> Result<bool> {
         "auto" | "default" => Ok(true),
         other => Err(Error::invalid(format!("userns-remap: {other:?} is not supported"))
             .with_hint("write \"auto\": each container gets a range of ids of its own, no user is needed")),
+    }
+}
+
+/// `naru` stays naru's own, so that there is always a name for it.
+fn runtimes(entries: BTreeMap<String, RuntimeEntry>) -> Result<BTreeMap<String, Runtime>> {
+    let checked = entries.into_iter().map(|(name, entry)| {
+        let RuntimeEntry { path, runtime_args: args } = entry;
+        if name.is_empty() || name == "naru" {
+            return Err(Error::invalid(format!("runtimes: the name {name:?} is reserved"))
+                .with_hint("give the runtime another name"));
+        }
+        if path.as_os_str().is_empty() {
+            return Err(Error::invalid(format!("runtimes: {name} has no path"))
+                .with_hint(format!("write \"{name}\": {{\"path\": \"/usr/bin/{name}\"}}")));
+        }
+        if path.is_relative() && path.components().count() > 1 {
+            return Err(Error::invalid(format!("runtimes: the path of {name} is relative"))
+                .with_hint("write the whole path, or only the program's name"));
+        }
+        Ok((name, Runtime { path, args }))
+    });
+    checked.collect()
+}
+
+fn default_runtime(name: String, entries: &BTreeMap<String, RuntimeEntry>) -> Result<String> {
+    if entries.contains_key(&name) {
+        return Ok(name);
+    }
+    match name.as_str() {
+        "" | "naru" | "runc" | "io.containerd.runc.v2" => Ok(String::new()),
+        _ => {
+            Err(Error::invalid(format!("default-runtime: specified default runtime '{name}' does not exist"))
+                .with_hint("name it in \"runtimes\""))
+        }
     }
 }
 
@@ -154,6 +202,29 @@ fn read_file(named: Option<&Path>) -> Result<ConfigFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runtimes_as_in_dockerd() {
+        let read = |text: &str| {
+            let file: ConfigFile = serde_json::from_str(text).unwrap();
+            default_runtime(file.default_runtime, &file.runtimes)
+                .and_then(|name| Ok((name, runtimes(file.runtimes)?)))
+                .map_err(|error| error.to_string())
+        };
+        let (default, map) = read(
+            r#"{"runtimes": {"x": {"path": "/bin/x", "runtimeArgs": ["--a"]}, "runc": {"path": "runc"}},
+                "default-runtime": "x"}"#,
+        )
+        .unwrap();
+        assert_eq!(default, "x");
+        assert_eq!(map["x"], Runtime { path: "/bin/x".into(), args: vec!["--a".into()] });
+        assert_eq!(read(r#"{"default-runtime": "runc"}"#).unwrap().0, "");
+        let complaint = |text: &str| read(text).unwrap_err();
+        assert!(complaint(r#"{"default-runtime": "y"}"#).contains("'y' does not exist"));
+        assert!(complaint(r#"{"runtimes": {"naru": {"path": "/x"}}}"#).contains("reserved"));
+        assert!(complaint(r#"{"runtimes": {"x": {}}}"#).contains("no path"));
+        assert!(complaint(r#"{"runtimes": {"x": {"path": "a/b"}}}"#).contains("relative"));
+    }
 
     #[test]
     fn a_wrong_key_is_named() {

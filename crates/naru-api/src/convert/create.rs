@@ -45,6 +45,7 @@ pub fn spec(request: CreateRequest) -> Result<ContainerSpec> {
         init: host.init.unwrap_or(false),
         log: log::log_spec(&host.log_config)?,
         cgroup_parent: Some(host.cgroup_parent.clone()).filter(|parent| !parent.is_empty()),
+        runtime: host.runtime.clone(),
     })
 }
 

@@ -261,7 +261,6 @@ fn refusals_name_the_field() {
     for (body, expect) in [
         (json!({"HostConfig": {"StorageOpt": {"size": "1G"}}}), "StorageOpt"),
         (json!({"HostConfig": {"DeviceRequests": [{"Count": -1}]}}), "DeviceRequests"),
-        (json!({"HostConfig": {"Runtime": "kata"}}), "kata"),
         (json!({"HostConfig": {"RestartPolicy": {"Name": "sometimes"}}}), "unknown policy 'sometimes'"),
         (
             json!({"HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 3}}}),

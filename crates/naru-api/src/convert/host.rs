@@ -86,7 +86,7 @@ pub fn host_config(spec: &ContainerSpec) -> HostConfig {
         uts_mode: namespace(&namespaces.uts, ""),
         shm_size: spec.shm_size.unwrap_or(SHM_BYTES),
         sysctls: spec.sysctls.clone(),
-        runtime: "naru".into(),
+        runtime: if spec.runtime.is_empty() { "naru".into() } else { spec.runtime.clone() },
         cgroup_parent: spec.cgroup_parent.clone().unwrap_or_default(),
         masked_paths: security
             .masked_paths

@@ -4,9 +4,6 @@ use naru_types::{Error, Result};
 use naru_wire::create::Config;
 use naru_wire::host_config::HostConfig;
 
-/// Runtimes that all mean the built-in one. Clients name runc because that is what dockerd reports.
-const RUNTIMES: [&str; 4] = ["", "runc", "io.containerd.runc.v2", "naru"];
-
 pub fn unsupported(config: &Config, host: &HostConfig) -> Result<()> {
     let set: [(&str, bool); 7] = [
         ("HostConfig.VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
@@ -26,10 +23,6 @@ pub fn unsupported(config: &Config, host: &HostConfig) -> Result<()> {
     if let Some((field, _)) = set.iter().find(|(_, is_set)| *is_set) {
         return Err(Error::not_implemented(format!("{field} is not supported by naru"))
             .with_hint("leave it out, or at its default"));
-    }
-    if !RUNTIMES.contains(&host.runtime.as_str()) {
-        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime))
-            .with_hint("naru has its runtime built in; leave --runtime out"));
     }
     Ok(())
 }

@@ -71,8 +71,8 @@ fn gather(context: &ApiContext) -> Result<Info> {
         docker_root_dir: config.root.display().to_string(),
         name: uname.nodename().to_string_lossy().into_owned(),
         server_version: DOCKER_VERSION.into(),
-        runtimes: ["naru", "runc"].map(|name| (name.to_owned(), Runtime { path: "naru".into() })).into(),
-        default_runtime: "naru".into(),
+        runtimes: engine.runtimes().into_iter().map(|(name, runtime)| (name, shown(runtime))).collect(),
+        default_runtime: engine.default_runtime().to_owned(),
         swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
         // Containers go on when the daemon ends; that is not an option of naru.
         live_restore_enabled: true,
@@ -83,6 +83,14 @@ fn gather(context: &ApiContext) -> Result<Info> {
         warnings: Some(rootless_warnings()).filter(|warnings| !warnings.is_empty()),
         ..Info::default()
     })
+}
+
+/// Naru's own runtime is naru.
+fn shown(runtime: Option<naru_engine::Runtime>) -> Runtime {
+    match runtime {
+        None => Runtime { path: "naru".into(), args: Vec::new() },
+        Some(runtime) => Runtime { path: runtime.path.display().to_string(), args: runtime.args },
+    }
 }
 
 /// In dockerd's order. A container has a control group namespace of its own unless it is told otherwise.

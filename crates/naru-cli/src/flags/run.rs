@@ -227,6 +227,9 @@ pub struct SecurityFlags {
     /// User namespace: host (the daemon's), or auto (root inside is nobody outside)
     #[arg(long)]
     pub userns: Option<String>,
+    /// OCI runtime: naru, or a name from "runtimes" of the daemon's configuration, such as crun
+    #[arg(long)]
+    pub runtime: Option<String>,
     /// Cgroup namespace: private or host
     #[arg(long = "cgroupns")]
     pub cgroupns: Option<String>,

@@ -65,6 +65,8 @@ impl World {
             cgroup_parent: self.name.clone(),
             exe: keeper_exe(),
             userns_remap: false,
+            runtimes: std::collections::BTreeMap::new(),
+            default_runtime: String::new(),
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             bridge: "narut0".into(),

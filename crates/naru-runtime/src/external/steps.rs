@@ -136,12 +136,18 @@ impl Steps<'_> {
             .map_err(|cause| error.io(&format!("make {}", place.display()), &cause))?;
         let c_place = CString::new(place.as_os_str().as_bytes())
             .map_err(|_| error.plain("the run directory's path has a NUL"))?;
-        mount::attach_host(&root, &c_place)
-            .map_err(|errno| error.errno(&format!("mount the root file system on {}", place.display()), errno))?;
+        mount::attach_host(&root, &c_place).map_err(|errno| {
+            error.errno(&format!("mount the root file system on {}", place.display()), errno)
+        })?;
         Ok(root)
     }
 
-    fn write(&self, name: &str, content: &impl serde::Serialize, error: StartError) -> Result<(), SpawnError> {
+    fn write(
+        &self,
+        name: &str,
+        content: &impl serde::Serialize,
+        error: StartError,
+    ) -> Result<(), SpawnError> {
         let path = self.dir.join(name);
         let failed = |cause: std::io::Error| error.io(&format!("write {}", path.display()), &cause);
         let bytes = serde_json::to_vec(content).map_err(|cause| failed(cause.into()))?;
@@ -234,7 +240,11 @@ fn prepare(oom_score_adj: Option<i32>, error: StartError) -> Result<(), SpawnErr
 }
 
 /// Names are naru's extension of the spec ([`oci::User`]), so no other runtime knows them.
-fn resolve_user(process: &mut oci::Process, root: BorrowedFd<'_>, error: StartError) -> Result<(), SpawnError> {
+fn resolve_user(
+    process: &mut oci::Process,
+    root: BorrowedFd<'_>,
+    error: StartError,
+) -> Result<(), SpawnError> {
     let identity = user::resolve(root, &process.user).map_err(|cause| error.plain(&cause.to_string()))?;
     process.user = oci::User {
         uid: identity.uid,
@@ -280,7 +290,9 @@ fn bind_as_container(process: &mut oci::Process, exec: &Exec<'_>) {
 
 fn give(command: &mut Command, stdio: &Stdio, error: StartError) -> Result<(), SpawnError> {
     let copy = |fd: &OwnedFd| {
-        fd.try_clone().map(Standard::from).map_err(|cause| error.io("duplicate a standard descriptor", &cause))
+        fd.try_clone()
+            .map(Standard::from)
+            .map_err(|cause| error.io("duplicate a standard descriptor", &cause))
     };
     match stdio {
         Stdio::Pipes { stdin, stdout, stderr } => {

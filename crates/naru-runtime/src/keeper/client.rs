@@ -9,7 +9,7 @@ pub use super::connection::{ClientError, Connection};
 use super::held::{HeldFds, HeldRegistry};
 use super::protocol::{
     AdoptRequest, AttachRequest, Event, ExecRequest, FdRole, ProcessEntry, Reply, Request, StartFailed,
-    StartRequest, StdioSpec, Target,
+    StartRequest, StdioSpec, Target, VERSION, VERSION_WITH_RUNTIMES,
 };
 use crate::oci;
 use naru_kernel::unix;
@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ pub struct KeeperClient {
     run_dir: PathBuf,
     keeper_pid: i32,
     keeper_build: Mutex<String>,
+    version: AtomicU32,
 }
 
 /// Namespaces that were made for a container before its start.
@@ -87,9 +89,10 @@ impl KeeperClient {
         let connection = Connection::open(run_dir)?;
         let keeper_pid = connection.keeper_pid();
         let keeper_build = Mutex::new(connection.keeper_build().to_owned());
+        let version = AtomicU32::new(connection.version());
         let registry = Arc::new(HeldRegistry::default());
         let dispatcher = Dispatcher::start(connection, Arc::clone(&registry), Box::new(on_notice))?;
-        Ok(Self { dispatcher, registry, run_dir: run_dir.to_owned(), keeper_pid, keeper_build })
+        Ok(Self { dispatcher, registry, run_dir: run_dir.to_owned(), keeper_pid, keeper_build, version })
     }
 
     pub fn keeper_pid(&self) -> i32 {
@@ -105,7 +108,8 @@ impl KeeperClient {
     /// [`super::protocol::Refusal::Version`] when it cannot read the keeper's state; then the old one goes on.
     pub fn upgrade(&self, program: BorrowedFd<'_>) -> Result<(), ClientError> {
         match self.dispatcher.call(&Request::Upgrade, &[(FdRole::Program, program)])?.0 {
-            Reply::Hello { build, .. } => {
+            Reply::Hello { build, version, .. } => {
+                self.version.store(version.min(VERSION), Ordering::Relaxed);
                 *self.keeper_build.lock().unwrap_or_else(PoisonError::into_inner) = build;
                 Ok(())
             }
@@ -119,6 +123,11 @@ impl KeeperClient {
         request: StartRequest,
         namespaces: StartNamespaces<'_>,
     ) -> Result<Started, StartError> {
+        let theirs = self.version.load(Ordering::Relaxed);
+        if request.runtime.is_some() && theirs < VERSION_WITH_RUNTIMES {
+            // It would take its own without a word.
+            return Err(ClientError::Version { theirs }.into());
+        }
         let target = Target::container(request.id.clone());
         let given = [(FdRole::Netns, namespaces.network), (FdRole::Userns, namespaces.user)];
         let fds: Vec<_> = given.into_iter().filter_map(|(role, fd)| Some((role, fd?))).collect();

@@ -73,6 +73,7 @@ pub struct Connection {
     socket: OwnedFd,
     keeper_pid: i32,
     keeper_build: String,
+    version: u32,
 }
 
 impl Connection {
@@ -85,9 +86,9 @@ impl Connection {
                 .map_err(|errno| ClientError::Socket(errno.into()))
         };
         set_timeout(Some(HELLO_TIMEOUT))?;
-        let (keeper_pid, keeper_build) = greet(socket.as_fd())?;
+        let (keeper_pid, keeper_build, version) = greet(socket.as_fd())?;
         set_timeout(None)?;
-        Ok(Self { socket, keeper_pid, keeper_build })
+        Ok(Self { socket, keeper_pid, keeper_build, version })
     }
 
     pub fn keeper_pid(&self) -> i32 {
@@ -97,9 +98,14 @@ impl Connection {
     pub fn keeper_build(&self) -> &str {
         &self.keeper_build
     }
+
+    /// The protocol's, as both sides speak it.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
 }
 
-fn greet(socket: BorrowedFd<'_>) -> Result<(i32, String), ClientError> {
+fn greet(socket: BorrowedFd<'_>) -> Result<(i32, String, u32), ClientError> {
     let hello = Request::Hello { version: VERSION, version_min: VERSION_MIN };
     wire::send(socket, Patience::Wait, 1, &hello, &[])?;
     // Events may come first: the keeper sends them to whoever is connected.
@@ -116,7 +122,7 @@ fn greet(socket: BorrowedFd<'_>) -> Result<(i32, String), ClientError> {
             FromKeeper::Reply(Reply::Hello { version, pid, build })
                 if (VERSION_MIN..=VERSION).contains(&version) =>
             {
-                return Ok((pid, build));
+                return Ok((pid, build, version));
             }
             FromKeeper::Reply(Reply::Hello { version, .. }) => {
                 return Err(ClientError::Version { theirs: version });

@@ -162,7 +162,8 @@ impl Keeper {
         drop(self.shared.poller.release(socket));
         if heard > 0 {
             let complaint = String::from_utf8_lossy(complaint.get(..heard).unwrap_or_default());
-            journal.write(format_args!("an ended container could not be deleted by its runtime: {complaint}"));
+            journal
+                .write(format_args!("an ended container could not be deleted by its runtime: {complaint}"));
         }
         self.conclude(process, exit, journal);
     }

@@ -14,6 +14,7 @@ mod networks;
 mod own_cli;
 mod project;
 mod rootless;
+mod runtimes;
 mod storm;
 mod userns;
 mod verbs;
@@ -39,6 +40,7 @@ fn tests() -> Vec<Test> {
         project::TESTS,
         rootless::TESTS,
         userns::TESTS,
+        runtimes::TESTS,
         crash::TESTS,
         storm::TESTS,
     ]
