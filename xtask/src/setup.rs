@@ -17,6 +17,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/ip", "iproute2"),
     ("/usr/sbin/runc", "runc"),
+    ("/usr/bin/crun", "crun"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/include/seccomp.h", "libseccomp-dev"),
     ("/usr/share/containers/seccomp.json", "golang-github-containers-common"),

@@ -7,7 +7,7 @@
 //!
 //! # What it must not do
 //! No async, no threads before a clone, no HTTP, no images, no network set-up: a network namespace comes as a
-//! descriptor. No external programs.
+//! descriptor. No external programs but a runtime that the administrator has named ([`external`]).
 //!
 //! # Start reading at
 //! [`request`], then [`plan`] (what the child does, as data) and [`child`] (the loop that does it).

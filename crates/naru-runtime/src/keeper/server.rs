@@ -2,7 +2,7 @@
 //!
 //! One thread, one epoll set. Every handler does what can be done at once. Three things do take their time here and now: the
 //! start of a container (a few milliseconds: mounts, clone, until the program runs; nobody is in its group yet who could
-//! delay it; that of an exec is left to a worker), waiting until a control group is frozen or empty
+//! delay it; that of an exec, or of another runtime's container, is left to a worker), waiting until a control group is frozen or empty
 //! (milliseconds, bounded in [`crate::cgroup`]), and a write to a log on a disk that hangs.
 
 use super::inherited::Inherited;

@@ -39,7 +39,7 @@ const MOUNTTARGET: &str =
 const NETMODE: &str =
     "newer engines resolve \"default\" to the name of the network, which clients treat alike";
 const REMOVED: &str = "the wording of 23.0 and later";
-const RUNTIME: &str = "naru has one runtime, its own; the runtimes and commits of containerd and runc are not there to be named";
+const RUNTIME: &str = "naru's default runtime is its own; the runtimes and commits of containerd and runc are not there to be named";
 const SANDBOXKEY: &str = "naru names the network namespace by its process; the key is opaque";
 const STATUS400: &str = "a malformed request is the client's fault: 400 since 23.0, where 20.10 says 500";
 const USERTEXT: &str = "20.10 ignores what follows a second colon; naru refuses a malformed user";

@@ -98,7 +98,8 @@ fn runs(lab: &Lab) {
         lab.ok(&["run", "--rm", "-v", "rt-data:/data", "busybox", "sh", "-c", "echo kept > /data/x"]);
         let out = run(&["-v", "rt-data:/data", "-m", "64m", "-h", "here", "busybox", "sh", "-c", script]);
         let lines = out.expect(0, "a limited one").stdout;
-        assert_eq!(lines, "root\n0 10\n67108864\nkept\nhere\n1\nwritable\n");
+        let groups = lab.ok(&["run", "--rm", "busybox", "id", "-G"]);
+        assert_eq!(lines, format!("root\n{groups}\n67108864\nkept\nhere\n1\nwritable\n"));
         let out = run(&["--user", "nobody", "busybox", "id", "-un"]).expect(0, "a user by name");
         assert_eq!(out.stdout, "nobody\n");
         assert!(run(&["busybox", "wget", "-q", "-O-", "http://127.0.0.1:1/"]).code != 0);
