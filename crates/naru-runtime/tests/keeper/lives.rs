@@ -221,7 +221,7 @@ pub fn garbage_is_refused_and_survived() {
     for (versions, wanted) in [
         (r#""version":0"#, "this keeper speaks protocol"),
         (r#""version":9,"version_min":9"#, "this keeper speaks protocol"),
-        (r#""version":9,"version_min":1"#, r#""hello":{"version":1"#),
+        (r#""version":9,"version_min":1"#, r#""hello":{"version":2"#),
     ] {
         let hello = format!(r#"{{"seq":1,"body":{{"hello":{{{versions}}}}}}}"#);
         naru_kernel::unix::send(&hostile, hello.as_bytes(), &[]).unwrap();
