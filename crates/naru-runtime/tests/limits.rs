@@ -315,7 +315,8 @@ fn a_group_with_processes_is_not_free() {
     group.0.check_free().unwrap();
 }
 
-/// Half the memory of a small group is filled over and over: reclaim is at work, and the watch wakes.
+/// A small group's memory is filled over and over: reclaim is at work, and the watch wakes. On v2 above memory.high,
+/// where whoever fills it has to wait: what is above memory.max in a tmpfs is killed at once instead.
 #[test]
 fn memory_pressure_wakes() {
     use naru_runtime::cgroup::PressureLevel;
@@ -329,11 +330,18 @@ fn memory_pressure_wakes() {
         return;
     }
     let memory = oci::Memory { limit: Some(24 << 20), ..Default::default() };
-    group.0.apply(&oci::Resources { memory, ..Default::default() }).unwrap();
+    let mut resources = oci::Resources { memory, ..Default::default() };
+    let v2 = group.0.layout().is_v2_only();
+    if v2 {
+        resources.unified.insert("memory.high".into(), (4 << 20).to_string());
+    }
+    group.0.apply(&resources).unwrap();
     let watch = group.0.pressure_watch(PressureLevel::Low).unwrap();
-    let script =
-        "while :; do dd if=/dev/zero of=/tmp/x bs=1M count=64 2>/dev/null; cat /tmp/x >/dev/null; done";
-    let running = start(&root, &spec(&["sh", "-c", script]), Some(&group)).unwrap();
+    let mib = if v2 { 12 } else { 64 };
+    let script = format!(
+        "while :; do dd if=/dev/zero of=/tmp/x bs=1M count={mib} 2>/dev/null; cat /tmp/x >/dev/null; done"
+    );
+    let running = start(&root, &spec(&["sh", "-c", &script]), Some(&group)).unwrap();
     let timeout = Timespec { tv_sec: 30, tv_nsec: 0 };
     let mut polled = [PollFd::from_borrowed_fd(watch.as_fd(), watch.flags())];
     let woken = poll(&mut polled, Some(&timeout)).unwrap();
