@@ -7,12 +7,11 @@ use crate::compile;
 use crate::compile::namespaces::Caller;
 use crate::errors::{Context, StartError};
 use crate::oci;
-use crate::request::{ExecRequest, SpawnError, Spawned, Stdio};
+use crate::request::{ExecRequest, SpawnError, Spawned};
 use crate::spawn::Start;
-use crate::worker::{self, Listener};
-use naru_kernel::process::{self, Child};
-use naru_kernel::{exec as descriptors, unix};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::worker::{self, Begun};
+use naru_kernel::process::Child;
+use std::os::fd::AsFd;
 
 /// Starts a process beside a container's first one; see [`crate::request`].
 pub fn exec(request: ExecRequest<'_>) -> Result<Spawned, SpawnError> {
@@ -38,28 +37,17 @@ pub(crate) fn exec_path(request: ExecRequest<'_>, path: Option<&str>) -> Result<
 }
 
 /// As [`exec`], without waiting for anything that the container could delay: its files, its share of the CPU, its memory,
-/// a freezer. All that is done by a worker, and its words are to be heard from the socket. The caller must have one thread.
-pub(crate) fn exec_in_worker(request: ExecRequest<'_>) -> Result<(OwnedFd, Listener), SpawnError> {
+/// a freezer. All that is done by a worker. The caller must have one thread.
+pub(crate) fn exec_in_worker(request: ExecRequest<'_>) -> Result<Begun, SpawnError> {
     let error = StartError::new(Context::Exec);
-    let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
-    // Whoever reaps children reaps it.
-    process::fork(move || {
-        close_foreign(&request, &theirs);
-        let tell = |child: &Child| worker::tell_birth(&theirs, child);
-        worker::tell_end(&theirs, exec_as(request, None, Some(&tell)))
+    worker::begin(error, move |side| {
+        side.die_with_caller().map_err(|errno| error.errno("live as long as the caller", errno))?;
+        let mut own = worker::fds_of(&request.stdio);
+        own.push(request.init_pidfd);
+        own.extend(request.preserve_fds.iter().map(AsFd::as_fd));
+        side.keep_only(&own);
+        exec_as(request, None, Some(&|child| side.tell_birth(child)))
     })
-    .map_err(|errno| error.errno("fork", errno))?;
-    Ok((ours, Listener::new(error)))
-}
-
-/// A worker that lives on with its container's help must not hold other containers' pipes open.
-fn close_foreign(request: &ExecRequest<'_>, socket: &OwnedFd) {
-    let mut own = vec![socket.as_fd(), request.init_pidfd];
-    own.extend(request.preserve_fds.iter().map(AsFd::as_fd));
-    if let Stdio::Pipes { stdin, stdout, stderr } = &request.stdio {
-        own.extend([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-    }
-    descriptors::close_others(&own);
 }
 
 fn exec_as(

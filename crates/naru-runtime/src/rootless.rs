@@ -10,22 +10,20 @@ use crate::oci::{self, NamespaceKind};
 use crate::request::{SpawnError, SpawnRequest, Spawned};
 use crate::spawn::spawn_as;
 use crate::userns::Maps;
-use crate::worker::{self, Listener, Stillborn};
-use naru_kernel::process::{self, Child};
-use naru_kernel::{ns, pidfd, prctl, unix};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::worker::{self, Begun, Side, Stillborn};
+use naru_kernel::{ns, pidfd, prctl};
+use std::os::fd::AsFd;
 
 pub(crate) fn needs_worker(spec: &oci::Spec, caller: Caller) -> bool {
     !caller.privileged && spec.namespace(NamespaceKind::User).is_some()
 }
 
+/// Waits for the worker.
 pub(crate) fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
-    let error = StartError::new(Context::Init);
-    let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
-    let worker = process::fork(move || work(request, &theirs)).map_err(|errno| error.errno("fork", errno))?;
-    let mut listener = Listener::new(error);
+    let Begun { socket, worker, mut listener } =
+        worker::begin(StartError::new(Context::Init), move |side| work(request, side))?;
     let done = loop {
-        if let Some(done) = listener.hear(ours.as_fd()) {
+        if let Some(done) = listener.hear(socket.as_fd()) {
             break done;
         }
     };
@@ -38,14 +36,11 @@ pub(crate) fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
     })
 }
 
-/// The worker. It may allocate: see [`process::fork`].
-fn work(request: SpawnRequest<'_>, socket: &OwnedFd) -> i32 {
-    let done = enter(request.spec).and_then(|inner| {
-        let tell = |child: &Child| worker::tell_birth(socket, child);
-        let caller = Caller { privileged: true, worker: true };
-        spawn_as(SpawnRequest { spec: &inner, ..request }, caller, Some(&tell))
-    });
-    worker::tell_end(socket, done)
+/// What the worker does.
+pub(crate) fn work(request: SpawnRequest<'_>, side: &Side) -> Result<Spawned, SpawnError> {
+    let inner = enter(request.spec)?;
+    let caller = Caller { privileged: true, worker: true };
+    spawn_as(SpawnRequest { spec: &inner, ..request }, caller, Some(&|child| side.tell_birth(child)))
 }
 
 /// Goes into the user namespace; what is left of the spec to do there.

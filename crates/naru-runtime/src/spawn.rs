@@ -11,13 +11,14 @@ use crate::hooks::{self, Container, HookError, Kind};
 use crate::oci::{self, Status};
 use crate::plan::Point;
 use crate::report::{Report, explained, failure, warning};
-use crate::request::{SpawnError, SpawnRequest, Spawned};
+use crate::request::{NetNs, SpawnError, SpawnRequest, Spawned};
+use crate::worker::{self, Begun};
 use crate::{notify, resctrl, rootless};
 use naru_kernel::process::{Child, CloneArgs};
 use naru_kernel::{Errno, ns, pidfd, process, task, unix};
 use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Starts a container's first process; see [`crate::request`]. With a gate it returns when the process waits there.
 pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
@@ -26,6 +27,35 @@ pub fn spawn(request: SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
         return rootless::spawn(request);
     }
     spawn_as(request, caller, None)
+}
+
+/// As [`spawn`], without waiting for what may take as long as others like: a mount whose server does not answer, a disk, the
+/// group's share of the CPU. A worker does all that; of the caller's descriptors it keeps those of the request and `further`.
+/// The caller must have one thread.
+pub(crate) fn spawn_in_worker(
+    request: SpawnRequest<'_>,
+    further: &[BorrowedFd<'_>],
+) -> Result<Begun, SpawnError> {
+    let caller = Caller::own();
+    let error = StartError::new(Context::Init);
+    if let Some(profile) = &request.spec.linux.seccomp {
+        // Here, where it stays: what the worker compiles is gone with it. A wrong profile is the worker's to tell.
+        let _ = crate::seccomp::cached(profile);
+    }
+    worker::begin(error, move |side| {
+        side.die_with_caller().map_err(|errno| error.errno("live as long as the caller", errno))?;
+        let mut own = worker::fds_of(&request.stdio);
+        own.extend(further);
+        own.extend(request.options.preserve_fds.iter().chain(&request.options.gate).map(AsFd::as_fd));
+        if let NetNs::Fd(netns) = &request.netns {
+            own.push(netns.as_fd());
+        }
+        side.keep_only(&own);
+        if rootless::needs_worker(request.spec, caller) {
+            return rootless::work(request, side);
+        }
+        spawn_as(request, caller, Some(&|child| side.tell_birth(child)))
+    })
 }
 
 /// `tell_birth`: called once the child exists, whose parent is then not this process but its parent.

@@ -1,13 +1,14 @@
 //! A start by a process of its own, the worker, and what it tells the caller.
 //!
 //! The program's process is made as the worker's sibling (CLONE_PARENT), so that it is the caller's child. A caller without
-//! privileges needs a worker that enters a user namespace ([`crate::rootless`]); the keeper takes one for each exec, since
-//! a step in somebody else's container may take as long as that container likes.
+//! privileges needs a worker that enters a user namespace ([`crate::rootless`]); the keeper takes one for each start, since
+//! a step in somebody else's container may take as long as that container likes, and so may a mount.
 
 use crate::errors::{CANNOT_START, StartError};
-use crate::request::{SpawnError, Spawned};
-use naru_kernel::process::Child;
-use naru_kernel::{pidfd, unix};
+use crate::request::{SpawnError, Spawned, Stdio};
+use naru_kernel::process::{self, Child};
+use naru_kernel::{Errno, exec as descriptors, pidfd, prctl, unix};
+use naru_types::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,23 +34,76 @@ enum Word {
     },
 }
 
-/// The worker's side: the program's process is there.
-pub(crate) fn tell_birth(socket: &OwnedFd, child: &Child) {
-    say(socket, &Word::Born { pid: child.pid }, &[child.pidfd.as_fd()]);
+/// A start that a worker has begun.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// [`Listener::hear`] reads from it.
+    pub socket: OwnedFd,
+    /// Whoever reaps children reaps it.
+    pub worker: Child,
+    pub listener: Listener,
 }
 
-/// The worker's last word; returns its exit code.
-pub(crate) fn tell_end(socket: &OwnedFd, done: Result<Spawned, SpawnError>) -> i32 {
-    match done {
-        Ok(Spawned { pty_master, warnings, .. }) => {
-            let fds: Vec<BorrowedFd<'_>> = pty_master.iter().map(AsFd::as_fd).collect();
-            say(socket, &Word::Done { warnings }, &fds);
-            0
+/// Forks a worker that does `work`. The caller must have one thread, as the worker may allocate: see [`process::fork`].
+pub(crate) fn begin(
+    error: StartError,
+    work: impl FnOnce(&Side) -> Result<Spawned, SpawnError>,
+) -> Result<Begun, SpawnError> {
+    let (socket, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
+    let side = Side { socket: theirs, caller: std::process::id() };
+    let worker =
+        process::fork(move || side.tell_end(work(&side))).map_err(|errno| error.errno("fork", errno))?;
+    Ok(Begun { socket, worker, listener: Listener::new(error) })
+}
+
+/// The worker's side.
+#[derive(Debug)]
+pub(crate) struct Side {
+    socket: OwnedFd,
+    caller: u32,
+}
+
+impl Side {
+    /// A worker that takes its time must not hold other containers' pipes open.
+    pub fn keep_only(&self, fds: &[BorrowedFd<'_>]) {
+        let mut own = vec![self.socket.as_fd()];
+        own.extend(fds);
+        descriptors::close_others(&own);
+    }
+
+    /// From here on a caller that is killed takes the worker along: nobody would hear of what it starts.
+    pub fn die_with_caller(&self) -> Result<(), Errno> {
+        prctl::set_parent_death_signal(i32::from(Signal::KILL.0))?;
+        // It may have died before that.
+        if std::os::unix::process::parent_id() == self.caller { Ok(()) } else { Err(Errno::SRCH) }
+    }
+
+    /// The program's process is there.
+    pub fn tell_birth(&self, child: &Child) {
+        say(&self.socket, &Word::Born { pid: child.pid }, &[child.pidfd.as_fd()]);
+    }
+
+    /// The last word; returns the worker's exit code.
+    fn tell_end(&self, done: Result<Spawned, SpawnError>) -> i32 {
+        match done {
+            Ok(Spawned { pty_master, warnings, .. }) => {
+                let fds: Vec<BorrowedFd<'_>> = pty_master.iter().map(AsFd::as_fd).collect();
+                say(&self.socket, &Word::Done { warnings }, &fds);
+                0
+            }
+            Err(SpawnError { step, errno, message, exit_code }) => {
+                say(&self.socket, &Word::Failed { step, errno, message, exit_code }, &[]);
+                CANNOT_START
+            }
         }
-        Err(SpawnError { step, errno, message, exit_code }) => {
-            say(socket, &Word::Failed { step, errno, message, exit_code }, &[]);
-            CANNOT_START
-        }
+    }
+}
+
+/// What a worker keeps of the standard descriptors.
+pub(crate) fn fds_of(stdio: &Stdio) -> Vec<BorrowedFd<'_>> {
+    match stdio {
+        Stdio::Pipes { stdin, stdout, stderr } => vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        Stdio::Pty { .. } => Vec::new(),
     }
 }
 
@@ -74,7 +128,7 @@ pub(crate) struct Stillborn {
 }
 
 impl Listener {
-    pub fn new(error: StartError) -> Self {
+    fn new(error: StartError) -> Self {
         Self { error, born: None }
     }
 
@@ -109,10 +163,14 @@ impl Listener {
     }
 
     fn give_up(&mut self, error: SpawnError) -> Stillborn {
-        let child = self.born.take();
-        if let Some(child) = &child {
-            let _ = pidfd::send_signal(&child.pidfd, naru_types::signal::Signal::KILL);
+        self.kill();
+        Stillborn { error, child: self.born.take() }
+    }
+
+    /// Ends what was born, if it has not become a program yet.
+    pub fn kill(&self) {
+        if let Some(child) = &self.born {
+            let _ = pidfd::send_signal(&child.pidfd, Signal::KILL);
         }
-        Stillborn { error, child }
     }
 }

@@ -15,10 +15,9 @@ mod words;
 
 use crate::errors::{Context, StartError};
 use crate::oci;
-use crate::request::{SpawnError, Spawned, Stdio};
+use crate::request::{SpawnError, Stdio};
 use crate::rootfs::Rootfs;
-use crate::worker::{self, Listener};
-use naru_kernel::process::Child;
+use crate::worker::{self, Begun};
 use naru_kernel::{exec as descriptors, process, unix};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -90,18 +89,22 @@ impl External {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// `create` and `start`; the worker's words are to be heard from the socket. The caller must have one thread.
-    pub(crate) fn create(&self, create: Create<'_>) -> Result<(OwnedFd, Listener), SpawnError> {
-        let error = StartError::new(Context::Init);
-        let mut kept: Vec<_> = create.netns.iter().map(AsFd::as_fd).collect();
-        kept.extend(fds_of(&create.stdio));
-        let kept = kept.iter().map(AsFd::as_fd).collect::<Vec<_>>();
-        in_worker(error, &kept, |tell| self.steps().create(&create, tell))
+    /// `create` and `start`, by a worker. The caller must have one thread.
+    pub(crate) fn create(&self, create: Create<'_>) -> Result<Begun, SpawnError> {
+        worker::begin(StartError::new(Context::Init), |side| {
+            let mut own = worker::fds_of(&create.stdio);
+            own.extend(create.netns.iter().map(AsFd::as_fd));
+            side.keep_only(&own);
+            self.steps().create(&create, &|child| side.tell_birth(child))
+        })
     }
 
     /// `exec`, as [`External::create`].
-    pub(crate) fn exec(&self, exec: Exec<'_>) -> Result<(OwnedFd, Listener), SpawnError> {
-        in_worker(StartError::new(Context::Exec), &fds_of(&exec.stdio), |tell| self.steps().exec(&exec, tell))
+    pub(crate) fn exec(&self, exec: Exec<'_>) -> Result<Begun, SpawnError> {
+        worker::begin(StartError::new(Context::Exec), |side| {
+            side.keep_only(&worker::fds_of(&exec.stdio));
+            self.steps().exec(&exec, &|child| side.tell_birth(child))
+        })
     }
 
     /// `delete` after the container's end: the runtime's own clean-up and its hooks. The socket gets one message, a
@@ -122,28 +125,4 @@ impl External {
     fn steps(&self) -> steps::Steps<'_> {
         steps::Steps { runtime: &self.runtime, id: &self.id, dir: &self.dir }
     }
-}
-
-fn fds_of(stdio: &Stdio) -> Vec<std::os::fd::BorrowedFd<'_>> {
-    match stdio {
-        Stdio::Pipes { stdin, stdout, stderr } => vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
-        Stdio::Pty { .. } => Vec::new(),
-    }
-}
-
-/// Whoever reaps children reaps the worker.
-fn in_worker(
-    error: StartError,
-    kept: &[std::os::fd::BorrowedFd<'_>],
-    work: impl FnOnce(&dyn Fn(&Child)) -> Result<Spawned, SpawnError>,
-) -> Result<(OwnedFd, Listener), SpawnError> {
-    let (ours, theirs) = unix::seqpacket_pair().map_err(|cause| error.io("make a socket pair", &cause))?;
-    process::fork(|| {
-        let mut own = vec![theirs.as_fd()];
-        own.extend(kept);
-        descriptors::close_others(&own);
-        worker::tell_end(&theirs, work(&|child| worker::tell_birth(&theirs, child)))
-    })
-    .map_err(|errno| error.errno("fork", errno))?;
-    Ok((ours, Listener::new(error)))
 }

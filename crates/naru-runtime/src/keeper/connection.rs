@@ -4,6 +4,7 @@ use super::client::Notice;
 use super::held::HeldRegistry;
 use super::protocol::{Event, FdRole, FromKeeper, Refusal, Reply, Request, VERSION, VERSION_MIN};
 use super::socket_path;
+use super::starting::START_TIMEOUT;
 use super::wire::{self, Fds, Patience, Received, WireError};
 use naru_kernel::{Errno, unix};
 use rustix::net::Shutdown;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// How long a call waits for its reply. A start mounts an overlay and may wait for a slow disk.
 const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+// A start that its daemon has given up must not come to life afterwards.
+const _: () = assert!(START_TIMEOUT.as_secs() < REPLY_TIMEOUT.as_secs());
 /// How long the greeting may take: the keeper answers between two batches of output.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -57,6 +57,9 @@ impl Keeper {
     }
 
     pub fn on_timer(&mut self, key: Key, journal: &mut Journal) {
+        if self.on_deadline(key, journal) {
+            return;
+        }
         let Some(process) = self.table.by_key(key) else { return };
         if process.kill_at.is_some_and(|at| at <= Instant::now()) {
             process.kill_at = None;

@@ -38,6 +38,8 @@ pub(super) enum Incoming {
     Garbage(WireError),
     /// Nothing more for now.
     Nothing,
+    /// The peer has gone, and its connection is closed.
+    Gone,
 }
 
 impl Peers {
@@ -99,7 +101,7 @@ impl Peers {
             }
             Ok(Received::Closed) | Err(WireError::Receive(_)) => {
                 self.close(key, poller);
-                Incoming::Nothing
+                Incoming::Gone
             }
             Err(error) => Incoming::Garbage(error),
         }

@@ -10,7 +10,7 @@ use super::protocol::{
 };
 use super::server::Keeper;
 use super::start::chain;
-use super::starting::Asked;
+use super::starting::{Asked, Wanted};
 use super::table::{Early, has_ended};
 use super::wire::Fds;
 use crate::cgroup::{Cgroup, CgroupError};
@@ -38,22 +38,13 @@ impl Keeper {
             return self.reply(peer, seq, reply, &[]);
         }
         let reply = match envelope.body {
-            Request::Start(start) => {
-                let target = Target::container(start.id.clone());
+            Request::Start(request) => {
                 let (netns, userns) = (fds.take(FdRole::Netns), fds.take(FdRole::Userns));
-                return self.begin(asked, &target, journal, |keeper| {
-                    keeper.start(start, netns, userns.as_ref(), asked)
-                });
+                let wanted = Wanted::Container { request: Box::new(request), netns, userns };
+                return self.begin(asked, wanted, journal);
             }
-            Request::Exec(exec) => {
-                let target = Target::exec(exec.id.clone(), exec.exec_id.clone());
-                if let Err(refused) = self.running(&Target::container(exec.id.clone())) {
-                    drop(self.table.take_early(&target));
-                    refused
-                } else {
-                    return self
-                        .begin(asked, &target, journal, |keeper| keeper.exec(exec, asked).map(|()| None));
-                }
+            Request::Exec(request) => {
+                return self.begin(asked, Wanted::Exec(Box::new(request)), journal);
             }
             Request::Hold(target) => return self.reply_started(asked, &target, Vec::new()),
             Request::Hello { version, version_min } => self.greet(peer, version, version_min),
@@ -85,33 +76,20 @@ impl Keeper {
         Reply::Hello { version, pid: std::process::id() as i32, build: self.build.clone() }
     }
 
-    /// Starts something, unless it runs already. The start returns its warnings, or nothing when it goes on.
-    fn begin(
-        &mut self,
-        asked: Asked,
-        target: &Target,
-        journal: &mut Journal,
-        start: impl FnOnce(&mut Self) -> Result<Option<Vec<String>>, StartFailed>,
-    ) {
-        if self.running(target).is_ok() || self.starting.has(target) {
-            return self.reply(
-                asked.peer,
-                asked.seq,
-                refused(Refusal::Busy, format!("{} runs already", name(target))),
-                &[],
-            );
+    /// Starts something, unless it runs already.
+    fn begin(&mut self, asked: Asked, wanted: Wanted, journal: &mut Journal) {
+        let target = wanted.target();
+        if self.running(&target).is_ok() || self.starting.has(&target) {
+            let reply = refused(Refusal::Busy, format!("{} runs already", name(&target)));
+            return self.reply(asked.peer, asked.seq, reply, &[]);
         }
         // The entry of an earlier run makes place, its waiting clients stay.
-        let early = self.table.take_early(target);
-        self.forget(target);
+        let early = self.table.take_early(&target);
+        self.forget(&target);
         for waiting in early {
             self.table.add_early(waiting);
         }
-        match start(self) {
-            Ok(Some(warnings)) => self.reply_started(asked, target, warnings),
-            Ok(None) => {}
-            Err(error) => self.tell_failure(asked, target, &error, journal),
-        }
+        self.enqueue(asked, wanted, journal);
     }
 
     pub fn tell_failure(
@@ -265,7 +243,7 @@ impl Keeper {
     }
 
     /// The key of a process that has not ended.
-    fn running(&mut self, target: &Target) -> Result<Key, Reply> {
+    pub fn running(&mut self, target: &Target) -> Result<Key, Reply> {
         let key = self.table.key(target);
         match (key, self.table.by_target(target)) {
             (Some(key), Some(process)) if process.exit.is_none() => Ok(key),

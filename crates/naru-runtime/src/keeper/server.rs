@@ -1,9 +1,8 @@
 //! The keeper process: set-up and the loop.
 //!
-//! One thread, one epoll set. Every handler does what can be done at once. Three things do take their time here and now: the
-//! start of a container (a few milliseconds: mounts, clone, until the program runs; nobody is in its group yet who could
-//! delay it; that of an exec, or of another runtime's container, is left to a worker), waiting until a control group is frozen or empty
-//! (milliseconds, bounded in [`crate::cgroup`]), and a write to a log on a disk that hangs.
+//! One thread, one epoll set. Every handler does what can be done at once; a start, which may take as long as somebody's file
+//! system likes, is left to a worker ([`super::starting`]). Two things do take their time here and now: waiting until a
+//! control group is frozen or empty (milliseconds, bounded in [`crate::cgroup`]), and a write to a log on a disk that hangs.
 
 use super::inherited::Inherited;
 use super::journal::Journal;
@@ -249,6 +248,10 @@ impl Keeper {
                     self.peers.send(peer, 0, &FromKeeper::Reply(reply), &[], &mut self.shared.poller);
                 }
                 Incoming::Nothing => break,
+                Incoming::Gone => {
+                    self.on_peer_gone(peer);
+                    break;
+                }
             }
         }
         self.peers.trim();

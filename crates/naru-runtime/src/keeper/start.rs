@@ -7,13 +7,13 @@ use super::poller::{Interest, Key, Source};
 use super::process::{Parts, Process, Streams};
 use super::protocol::{ExecRequest, ExitRecord, LogFile, StartFailed, StartRequest, StdioSpec, Target};
 use super::server::Keeper;
-use super::starting::Asked;
 use super::stdio::{Reader, make_stdio, pty_streams};
 use super::table::Early;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::external::{self, External};
 use crate::oci;
 use crate::request::{self, NetNs, SpawnError, SpawnOptions, SpawnRequest, Spawned};
+use crate::worker::Begun;
 use naru_kernel::{Errno, clock, pidfd};
 use naru_types::signal::Signal;
 use serde::de::DeserializeOwned;
@@ -35,101 +35,76 @@ pub(super) struct Newborn {
     external: Option<External>,
 }
 
+impl Newborn {
+    /// What may be the reason when it does not get on.
+    pub fn hint(&self) -> &'static str {
+        match (&self.external, &self.target.exec_id) {
+            (Some(_), _) => "its runtime does not come to an end",
+            (None, None) => "does the source of one of its mounts answer, and the disk of its image?",
+            (None, Some(_)) => "does the container get CPU time and memory, and do its file systems answer?",
+        }
+    }
+}
+
+/// A start that has begun.
+pub(super) struct Beginning {
+    pub begun: Begun,
+    pub newborn: Newborn,
+    pub warnings: Vec<String>,
+}
+
 impl Keeper {
-    /// Starts a container; returns warnings. `None`: another runtime is at it, and [`super::starting`] answers `asked`.
+    /// Begins a container's start; [`super::starting`] hears how it goes.
     pub fn start(
         &mut self,
         request: StartRequest,
         netns: Option<OwnedFd>,
         userns: Option<&OwnedFd>,
-        asked: Asked,
-    ) -> Result<Option<Vec<String>>, StartFailed> {
-        let mut spec: oci::Spec = read_json(&request.bundle.join("config.json"))?;
+    ) -> Result<Beginning, StartFailed> {
+        let StartRequest { id, bundle, rootfs, stdio: wanted, log, init, runtime } = request;
+        let mut spec: oci::Spec = read_json(&bundle.join("config.json"))?;
         join_user_namespace(&mut spec, userns);
         self.inherited.apply(&mut spec.process);
-        if request.runtime.is_some() {
-            return self.start_elsewhere(request, spec, netns, asked).map(|()| None);
-        }
-        let netns = choose_netns(&spec, netns)?;
-        let log = open_log(request.log)?;
-        let (stdio, streams) =
-            make_stdio(request.stdio, Reader::Itself).map_err(|errno| failed("make pipes", errno))?;
-        // What an earlier run of this container recorded must not be taken for this one's end.
-        remove_if_there(&request.bundle.join(ExitRecord::FILE_NAME))?;
-
-        let (cgroup, mut warnings) = make_cgroup(&spec)?;
-        let spawned = crate::spawn::spawn(SpawnRequest {
-            spec: &spec,
-            rootfs: &request.rootfs,
-            cgroup: cgroup.as_ref(),
-            netns,
-            stdio,
-            options: SpawnOptions { init: request.init, ..SpawnOptions::default() },
-        });
-        let spawned = match spawned {
-            Ok(spawned) => spawned,
-            Err(error) => {
-                if let Some(cgroup) = &cgroup {
-                    // The start's own error is the one to tell; an empty group that stays is taken over by the next start.
-                    let _ = cgroup.delete();
-                }
-                return Err(error.into());
-            }
+        let external = runtime.map(|runtime| External::new(runtime, id.as_str(), &bundle)).transpose();
+        let external = external.map_err(|error| plain("make the runtime's directory", &error.to_string()))?;
+        let netns = match &external {
+            None => choose_netns(&spec, netns)?,
+            // The runtime reads the spec itself.
+            Some(_) => netns.map_or(NetNs::Host, NetNs::Fd),
         };
-        warnings.extend(spawned.warnings.iter().cloned());
-        let target = Target::container(request.id);
-        let key = self.take_in(
-            spawned,
-            Newborn {
-                target,
-                bundle: request.bundle,
-                stdio: request.stdio,
-                streams,
-                log,
-                cgroup,
-                external: None,
-            },
-        )?;
-        self.watch_oom(key);
-        Ok(Some(warnings))
-    }
-
-    /// Leaves the start to the runtime that was asked for.
-    fn start_elsewhere(
-        &mut self,
-        request: StartRequest,
-        spec: oci::Spec,
-        netns: Option<OwnedFd>,
-        asked: Asked,
-    ) -> Result<(), StartFailed> {
-        let StartRequest { id, bundle, rootfs, stdio: wanted, log, runtime, .. } = request;
-        if self.starting.is_full() {
-            return Err(plain("start the container", "too many are being started"));
-        }
-        let told = |error: std::io::Error| plain("make the runtime's directory", &error.to_string());
-        let external = External::new(runtime.unwrap_or_default(), id.as_str(), &bundle).map_err(told)?;
         let log = open_log(log)?;
         let (stdio, streams) =
             make_stdio(wanted, Reader::Itself).map_err(|errno| failed("make pipes", errno))?;
+        // What an earlier run of this container recorded must not be taken for this one's end.
         remove_if_there(&bundle.join(ExitRecord::FILE_NAME))?;
+
         let (cgroup, warnings) = make_cgroup(&spec)?;
-        let create = external::Create { spec, rootfs: &rootfs, netns, stdio };
-        let (socket, listener) = external.create(create).inspect_err(|_| {
-            // As with naru's own runtime.
+        let begun = match &external {
+            None => {
+                let options = SpawnOptions { init, ..SpawnOptions::default() };
+                let (spec, rootfs, cgroup) = (&spec, &rootfs, cgroup.as_ref());
+                let request = SpawnRequest { spec, rootfs, cgroup, netns, stdio, options };
+                crate::spawn::spawn_in_worker(
+                    request,
+                    &userns.map(AsFd::as_fd).into_iter().collect::<Vec<_>>(),
+                )
+            }
+            Some(external) => {
+                let netns = if let NetNs::Fd(netns) = netns { Some(netns) } else { None };
+                external.create(external::Create { spec, rootfs: &rootfs, netns, stdio })
+            }
+        };
+        let begun = begun.inspect_err(|_| {
+            // The start's own error is the one to tell; an empty group that stays is taken over by the next start.
             let _ = cgroup.as_ref().map(Cgroup::delete);
         })?;
         let target = Target::container(id);
-        let external = Some(external);
         let newborn = Newborn { target, bundle, stdio: wanted, streams, log, cgroup, external };
-        self.starting.add(socket, listener, newborn, (asked, warnings), &mut self.shared.poller);
-        Ok(())
+        Ok(Beginning { begun, newborn, warnings })
     }
 
-    /// Begins an exec; [`super::starting`] hears how it goes, and answers `asked`.
-    pub fn exec(&mut self, request: ExecRequest, asked: Asked) -> Result<(), StartFailed> {
-        if self.starting.is_full() {
-            return Err(plain("start the exec", "too many are being started"));
-        }
+    /// Begins an exec, as [`Keeper::start`].
+    pub fn exec(&mut self, request: ExecRequest) -> Result<Beginning, StartFailed> {
         let container = Target::container(request.id.clone());
         let bundle = self.run_dir.join("bundles").join(request.id.as_str());
         let process_path = bundle.join(Path::new(&request.process_file).file_name().unwrap_or_default());
@@ -145,11 +120,11 @@ impl Keeper {
         let spec: oci::Spec = read_json(&init.bundle.join("config.json"))?;
         let cgroup = init.cgroup.clone();
         if let Some(profile) = &spec.linux.seccomp {
-            // Here, where it stays: what the worker compiles is gone with it. A wrong profile is the worker's to tell.
+            // As at the container's start.
             let _ = crate::seccomp::cached(profile);
         }
         let external = init.external.clone();
-        let (socket, listener) = match &external {
+        let begun = match &external {
             Some(external) => external.exec(external::Exec {
                 spec: &spec,
                 process,
@@ -173,8 +148,7 @@ impl Keeper {
         let target = Target::exec(request.id, request.exec_id);
         let stdio = request.stdio;
         let newborn = Newborn { target, bundle, stdio, streams, log: None, cgroup, external };
-        self.starting.add(socket, listener, newborn, (asked, Vec::new()), &mut self.shared.poller);
-        Ok(())
+        Ok(Beginning { begun, newborn, warnings: Vec::new() })
     }
 
     pub fn take_in(&mut self, spawned: Spawned, newborn: Newborn) -> Result<Key, StartFailed> {

@@ -28,7 +28,7 @@ const COMPLAINT_BYTES_MAX: u64 = 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UpgradeError {
-    #[error("an exec is being started; try again")]
+    #[error("something is being started; try again")]
     Starting,
     #[error("cannot save the state")]
     Save(#[from] StateError),

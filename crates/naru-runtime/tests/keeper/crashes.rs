@@ -3,13 +3,13 @@
 use crate::common::Root;
 use crate::fixture::*;
 use naru_runtime::keeper::client::{StartNamespaces, Started};
-use naru_runtime::keeper::protocol::{AdoptRequest, ExitStatus, StdioSpec, Target};
+use naru_runtime::keeper::protocol::{AdoptRequest, ExitStatus, StartRequest, StdioSpec, Target};
 use naru_types::ExecId;
 use naru_types::logrec::Stream;
 use naru_types::signal::Signal;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Kilobytes; the whole budget of a keeper without containers is 2 MB.
 const IDLE_KB_MAX: u64 = 2048;
@@ -150,13 +150,10 @@ fn assert_exit(status: ExitStatus, expect: ExitStatus) {
 pub fn a_killed_daemon_changes_nothing() {
     let mut fixture = Fixture::new();
     let root = Root::new();
-    let args = [fixture.dir.path().to_str().unwrap(), root.dir.path().to_str().unwrap()];
-    let mut daemon = Command::new(std::env::current_exe().unwrap())
-        .arg("daemon")
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let id = fresh_id();
+    let spec = container_spec(&id, &["sh", "-c", "echo before; cat; echo after; exit 9"]);
+    let request = prepare(fixture.dir.path(), &id, &root, &spec, with_stdin(false));
+    let mut daemon = spawn_daemon(fixture.dir.path(), &request);
     let mut line = String::new();
     BufReader::new(daemon.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     daemon.kill().unwrap();
@@ -175,17 +172,20 @@ pub fn a_killed_daemon_changes_nothing() {
 }
 
 /// Starts a container, says its pid and waits to be killed.
+/// A process that connects, starts what it was given, tells the number and waits to be killed.
+pub fn spawn_daemon(run_dir: &Path, request: &StartRequest) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .arg("daemon")
+        .arg(run_dir)
+        .arg(serde_json::to_string(request).unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 pub fn be_the_daemon(args: &[String]) {
     let (client, _notices) = connect(Path::new(&args[1]));
-    let id = fresh_id();
-    let root = Path::new(&args[2]);
-    let spec = container_spec(&id, &["sh", "-c", "echo before; cat; echo after; exit 9"]);
-    let mut request = prepare(Path::new(&args[1]), &id, &Root::new(), &spec, with_stdin(false));
-    request.rootfs = naru_runtime::rootfs::Rootfs::Overlay {
-        lower: vec![root.join("lower")],
-        upper: root.join("upper"),
-        work: root.join("work"),
-    };
+    let request = serde_json::from_str(&args[2]).unwrap();
     let started = client.start(request, StartNamespaces::default()).unwrap();
     println!("{}", started.pid);
     loop {

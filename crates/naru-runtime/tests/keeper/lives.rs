@@ -279,7 +279,7 @@ pub fn exec(fixture: &Fixture, target: &Target, script: &str, stdio: StdioSpec) 
         .map(drop)
 }
 
-fn cgroup_exists(id: &naru_types::ContainerId) -> bool {
+pub fn cgroup_exists(id: &naru_types::ContainerId) -> bool {
     let path = cgroup_path(id);
     ["", "memory", "pids", "freezer", "unified"]
         .iter()
