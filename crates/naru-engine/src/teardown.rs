@@ -6,7 +6,14 @@ use naru_runtime::cgroup::Cgroup;
 use naru_runtime::keeper::protocol::Target;
 use naru_types::spec::MountSource;
 use naru_types::{Error, Result};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Attempts to remove a directory into which somebody still writes, and the pause between them.
+const REMOVE_ATTEMPTS_MAX: u32 = 20;
+const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Releases what a run held: descriptors, network, ports, control group, bundle. What fails here is found again by the
 /// sweep at start-up, so there is nothing to report.
@@ -30,10 +37,7 @@ pub fn teardown(engine: &Arc<Engine>, container: &Arc<Container>) {
 /// Removes what is left of a container that does not run: files, anonymous volumes, the row.
 pub fn delete(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -> Result<()> {
     for dir in [&container.paths.bundle, &container.paths.dir] {
-        std::fs::remove_dir_all(dir).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(Error::internal(format!("cannot remove {}: {error}", dir.display())).with_source(error)),
-        })?;
+        remove_tree(dir)?;
     }
     // Before the row: a daemon that is killed in between finds the row and goes on here. Without one nobody would know
     // whose the volumes were.
@@ -41,6 +45,26 @@ pub fn delete(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -
         drop_anonymous(engine, container);
     }
     Ok(engine.db.delete_container(&container.id)?)
+}
+
+/// A keeper that is just being replaced may write its last record into a directory while that is being emptied.
+fn remove_tree(dir: &Path) -> Result<()> {
+    let mut attempt = 0;
+    loop {
+        let error = match std::fs::remove_dir_all(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        attempt += 1;
+        match error.kind() {
+            ErrorKind::NotFound => return Ok(()),
+            ErrorKind::DirectoryNotEmpty if attempt < REMOVE_ATTEMPTS_MAX => std::thread::sleep(REMOVE_PAUSE),
+            _ => {
+                let what = format!("cannot remove {}: {error}", dir.display());
+                return Err(Error::internal(what).with_source(error));
+            }
+        }
+    }
 }
 
 /// Another container may use one still (`--volumes-from`).

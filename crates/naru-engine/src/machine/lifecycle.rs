@@ -314,6 +314,11 @@ impl Step<'_> {
                 }
                 State::Exited { last, tries, by_user }
             }
+            // Somebody wanted it gone, and what was in the way need not be there any more.
+            State::Dead { last, volumes, reason: _ } => {
+                self.push(Effect::Delete { volumes });
+                State::Removing { last, volumes }
+            }
             other => other,
         }
     }

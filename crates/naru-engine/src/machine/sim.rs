@@ -365,4 +365,8 @@ fn a_daemon_start_follows_docker() {
     let (_, effects) =
         step(Machine::new(State::Created { failure: None }), Event::DaemonStarted, &rules, Timestamp(9));
     assert_eq!(effects, []);
+    let dead = State::Dead { last: None, volumes: true, reason: "in use".into() };
+    let (machine, effects) = step(Machine::new(dead), Event::DaemonStarted, &rules, Timestamp(9));
+    assert_eq!(effects, [Effect::Delete { volumes: true }]);
+    assert_eq!(machine.state, State::Removing { last: None, volumes: true });
 }

@@ -54,7 +54,7 @@ pub enum State {
         last: Option<Exit>,
         volumes: bool,
     },
-    /// Removal failed half way; it can be tried again.
+    /// Removal failed half way; it can be tried again, and the next daemon does.
     Dead {
         last: Option<Exit>,
         volumes: bool,
