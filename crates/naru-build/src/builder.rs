@@ -50,6 +50,7 @@ pub struct Builder {
     store: Store,
     cache: Cache,
     scratch: PathBuf,
+    secrets: PathBuf,
     runner: Arc<dyn StepRunner>,
 }
 
@@ -60,7 +61,15 @@ impl Builder {
         let scratch = root.join("build-tmp");
         sweep(&scratch)?;
         let cache = Cache::open(root, store.clone())?;
-        Ok(Self { store, cache, scratch, runner })
+        Ok(Self { store, cache, secrets: scratch.clone(), scratch, runner })
+    }
+
+    /// Keeps the files of secrets beneath `run`, which should be in memory, instead of beside the layers. What
+    /// a crash left there is swept now.
+    pub fn with_secrets_in(mut self, run: &Path) -> Result<Self, Error> {
+        self.secrets = run.join("build-secrets");
+        sweep(&self.secrets)?;
+        Ok(self)
     }
 
     /// Runs the build to its end on the calling thread and gives the image's id. A failed step's exit code
@@ -94,9 +103,10 @@ impl Builder {
         check_platform(request, &host)?;
         let root =
             at::open_root(&request.context).map_err(BuildError::sys("open the context", &request.context))?;
-        let (file, ignore) = read_files(&root, &request.dockerfile)?;
+        let (mut file, ignore) = read_files(&root, &request.dockerfile)?;
+        file.contexts = request.contexts.keys().cloned().collect();
         plan::check(&file)?;
-        let context = SourceTree { root, ignore, owned_by_root: true };
+        let context = SourceTree { root, ignore, owned_by_root: true, only: None };
         let scratch = Scratch::make(&self.scratch)?;
         let empty = scratch.dir("empty")?;
         let mut sink = |event: BuildEvent| on_event(event);
@@ -116,6 +126,7 @@ impl Builder {
             lease: self.store.lease(),
             scratch,
             empty,
+            secrets: &self.secrets,
             done: BTreeMap::new(),
             number: 0,
             total: 0,
@@ -173,17 +184,22 @@ fn read_files(root: &OwnedFd, source: &DockerfileSource) -> Result<(Dockerfile, 
         }
     };
     let file = parse(&name, &text)?;
-    for rules in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
-        if let Some(text) = read_text(root, &rules, IGNORE_BYTES_MAX)? {
-            let ignore = Ignore::parse(&text).map_err(|(line, message)| BuildError::File {
+    let own = format!("{name}.dockerignore");
+    Ok((file, read_ignore(root, &[&own, ".dockerignore"])?))
+}
+
+/// The rules in the first of these files that is there.
+pub(crate) fn read_ignore(root: &OwnedFd, names: &[&str]) -> Result<Ignore> {
+    for rules in names {
+        if let Some(text) = read_text(root, rules, IGNORE_BYTES_MAX)? {
+            return Ignore::parse(&text).map_err(|(line, message)| BuildError::File {
                 file: format!("{rules}:{line}"),
                 message,
                 hint: None,
-            })?;
-            return Ok((file, ignore));
+            });
         }
     }
-    Ok((file, Ignore::default()))
+    Ok(Ignore::default())
 }
 
 /// A text file of the context, links resolved within it.

@@ -29,14 +29,20 @@ pub(crate) struct Entry {
 pub(crate) struct Cache {
     steps: PathBuf,
     mounts: PathBuf,
+    downloads: PathBuf,
     store: Store,
 }
 
 impl Cache {
     pub(crate) fn open(root: &Path, store: Store) -> Result<Self> {
         let dir = root.join("build-cache");
-        let cache = Self { steps: dir.join("steps"), mounts: dir.join("mounts"), store };
-        for dir in [&cache.steps, &cache.mounts] {
+        let cache = Self {
+            steps: dir.join("steps"),
+            mounts: dir.join("mounts"),
+            downloads: dir.join("downloads"),
+            store,
+        };
+        for dir in [&cache.steps, &cache.mounts, &cache.downloads] {
             fs::create_dir_all(dir).map_err(BuildError::io("make the directory", dir))?;
         }
         cache.trim(ENTRIES_MAX)?;
@@ -46,6 +52,11 @@ impl Cache {
     /// Where cache mounts live.
     pub(crate) fn mounts(&self) -> &Path {
         &self.mounts
+    }
+
+    /// Where the files of ADD from the web are kept.
+    pub(crate) fn downloads(&self) -> &Path {
+        &self.downloads
     }
 
     /// The entry of `key` if its layer is still there; `lease` then keeps the layer.
@@ -93,15 +104,21 @@ impl Cache {
             layers.extend(entry.and_then(|entry| entry.layer));
         }
         let bytes: u64 = layers.iter().filter_map(|layer| self.store.layer_size(layer).ok()).sum();
-        Ok((entries, bytes + tree_bytes(&self.mounts)))
+        Ok((entries, bytes + tree_bytes(&self.mounts) + tree_bytes(&self.downloads)))
     }
 
     /// Forgets everything. The layers themselves go with the store's next collection.
     pub(crate) fn clear(&self) -> Result<()> {
         self.trim(0)?;
+        let downloads = fs::read_dir(&self.downloads).map_err(BuildError::io("read", &self.downloads))?;
+        for download in downloads.flatten() {
+            let path = download.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(BuildError::io("remove", &path))?;
+        }
         let mounts = fs::read_dir(&self.mounts).map_err(BuildError::io("read", &self.mounts))?;
         for mount in mounts.flatten() {
-            let Some(_lock) = crate::steps::mounts::try_lock(&mount.path())? else { continue };
+            let Some(_lock) = crate::steps::cache_mounts::try_lock(&mount.path())? else { continue };
             let path = mount.path();
             fs::remove_dir_all(&path).map_err(BuildError::io("remove", &path))?;
         }

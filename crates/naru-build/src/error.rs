@@ -12,6 +12,8 @@ pub struct Position {
     pub file: String,
     /// From one.
     pub line: usize,
+    /// The last line, with its heredocs.
+    pub end: usize,
     /// The instruction as written, cut to a sane length.
     pub text: String,
 }
@@ -26,7 +28,7 @@ impl Position {
         if quote.len() < text.trim_end().len() {
             quote.push('…');
         }
-        Self { file: file.to_owned(), line, text: quote }
+        Self { file: file.to_owned(), line, end: line, text: quote }
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) -> BuildError {

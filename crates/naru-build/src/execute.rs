@@ -36,6 +36,8 @@ pub(crate) struct Execution<'a> {
     /// Holds all that is half-made.
     pub(crate) scratch: Scratch,
     pub(crate) empty: PathBuf,
+    /// Where the files of secrets lie while a step uses them.
+    pub(crate) secrets: &'a Path,
     pub(crate) args: BuildArgs,
     /// Finished stages.
     pub(crate) done: BTreeMap<usize, State>,

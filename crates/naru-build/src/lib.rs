@@ -26,11 +26,13 @@
 pub mod event;
 pub mod request;
 pub mod runner;
+pub mod session;
 
 pub use builder::{Builder, EventSink, PrunedCache};
 pub use event::{BuildEvent, Stream};
-pub use request::{BuildRequest, DockerfileSource};
+pub use request::{BuildRequest, DockerfileSource, NamedContext};
 pub use runner::{StepExit, StepMount, StepMountKind, StepNetwork, StepRunner, StepSpec};
+pub use session::{BuildSession, Lent, NoSession, Secret, SshAgent};
 
 mod args;
 mod builder;

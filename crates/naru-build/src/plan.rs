@@ -1,12 +1,15 @@
 //! Which stages a build needs: the target and everything it takes from, and no other.
 
-use crate::dockerfile::instruction::{Dockerfile, Instruction, RunMountKind, Stage};
+use crate::dockerfile::instruction::{Dockerfile, Instruction, Stage};
 use crate::error::{BuildError, Position, Result};
+use naru_types::ImageRef;
 
 /// What a `--from` or a FROM names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Stage(usize),
+    /// A name of the request's own.
+    Context(String),
     Image(String),
 }
 
@@ -27,6 +30,9 @@ pub(crate) fn needed(
             continue;
         }
         let stage = &file.stages[index];
+        if replaced(file, stage).is_some() {
+            continue;
+        }
         if let Some(from) = stage_named(file, index, &base(stage)?) {
             needed[from] = true;
         }
@@ -61,26 +67,50 @@ pub(crate) fn origin(file: &Dockerfile, index: usize, at: &Position, from: &str)
             number if number == index => {
                 Err(at.error(format!("invalid from flag value {from}: refers to the current build stage")))
             }
+            _ if number >= file.stages.len() => Err(at.hinted(
+                format!("invalid stage index {from}"),
+                format!("stages are counted from 0; this is stage {index}"),
+            )),
             _ => Err(at.hinted(
-                format!("invalid from flag value {from}: no such build stage before this one"),
+                format!("cannot copy from stage {from:?}, it needs to be defined before current stage"),
                 format!("stages are counted from 0; this is stage {index}"),
             )),
         };
+    }
+    if let Some(name) = context_named(file, from) {
+        return Ok(Origin::Context(name.to_owned()));
     }
     if let Some(stage) = stage_named(file, index, from) {
         return Ok(Origin::Stage(stage));
     }
     let later = file.stages[index.min(file.stages.len())..].iter().any(|stage| is_named(stage, from));
     if later {
-        let message = format!("cannot copy from stage {from:?}, it needs to be defined before current stage");
+        let message = format!(
+            "cannot copy from stage {from:?}, it needs to be defined before current stage {:?}",
+            file.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"))
+        );
         return Err(at.hinted(message, "move that stage up"));
     }
     Ok(Origin::Image(from.to_owned()))
 }
 
-/// The stage before `index` of that name.
+/// The name of the request's own that stands in a stage's place.
+pub(crate) fn replaced<'a>(file: &'a Dockerfile, stage: &Stage) -> Option<&'a str> {
+    context_named(file, stage.name.as_deref()?)
+}
+
+/// The request's own name that `name` means; an image may be written in full or short.
+pub(crate) fn context_named<'a>(file: &'a Dockerfile, name: &str) -> Option<&'a str> {
+    let full = |name: &str| ImageRef::parse(name).ok().map(|image| image.with_default_tag());
+    let same = |known: &&String| {
+        known.eq_ignore_ascii_case(name) || (full(known).is_some() && full(known) == full(name))
+    };
+    file.contexts.iter().find(same).map(String::as_str)
+}
+
+/// The nearest stage before `index` of that name.
 pub(crate) fn stage_named(file: &Dockerfile, index: usize, name: &str) -> Option<usize> {
-    file.stages[..index].iter().position(|stage| is_named(stage, name))
+    file.stages[..index].iter().rposition(|stage| is_named(stage, name))
 }
 
 fn is_named(stage: &Stage, name: &str) -> bool {
@@ -90,20 +120,13 @@ fn is_named(stage: &Stage, name: &str) -> bool {
 fn step_sources(instruction: &Instruction) -> Vec<&str> {
     match instruction {
         Instruction::Copy(copy) => copy.from.as_deref().into_iter().collect(),
-        Instruction::Run(run) => run
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.kind {
-                RunMountKind::Bind { from, .. } => from.as_deref(),
-                RunMountKind::Cache { .. } | RunMountKind::Tmpfs { .. } => None,
-            })
-            .collect(),
+        Instruction::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.as_deref()).collect(),
         _ => Vec::new(),
     }
 }
 
 fn find_target(file: &Dockerfile, target: &str) -> Result<usize> {
-    let by_name = file.stages.iter().position(|stage| is_named(stage, target));
+    let by_name = file.stages.iter().rposition(|stage| is_named(stage, target));
     let by_number = target.parse::<usize>().ok().filter(|number| *number < file.stages.len());
     by_name.or(by_number).ok_or_else(|| BuildError::NoTarget {
         target: target.to_owned(),
@@ -138,7 +161,7 @@ mod tests {
     fn wrong_origins() {
         for (text, expect) in [
             ("FROM a\nCOPY --from=0 a b", "refers to the current build stage"),
-            ("FROM a\nCOPY --from=3 a b", "no such build stage"),
+            ("FROM a\nCOPY --from=3 a b", "invalid stage index 3"),
             ("FROM a\nCOPY --from=x a b\nFROM b AS x", "needs to be defined before"),
             ("FROM a AS x\nCOPY --from=x a b", "needs to be defined before"),
         ] {

@@ -1,6 +1,7 @@
 //! What is asked of the builder.
 
 use crate::runner::StepNetwork;
+use crate::session::{BuildSession, NoSession};
 use naru_image::Credentials;
 use naru_types::ImageRef;
 use naru_types::platform::Platform;
@@ -21,6 +22,16 @@ pub enum DockerfileSource {
 
 /// Registry credentials for one image, given to the store when it must be pulled.
 pub type CredentialsFor = dyn Fn(&ImageRef) -> Credentials + Send + Sync;
+
+/// What a name that a Dockerfile takes from (`FROM name`, `--from=name`) means instead
+/// (`--build-context`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory of the host, at rest during the build. Its files belong to root, as the context's do.
+    Directory(PathBuf),
+    /// Another image (`docker-image://…`).
+    Image(String),
+}
 
 #[derive(Clone)]
 pub struct BuildRequest {
@@ -45,6 +56,10 @@ pub struct BuildRequest {
     /// Bytes of /dev/shm in RUN steps; `None` is Docker's 64 MiB.
     pub shm_size: Option<i64>,
     pub credentials: Arc<CredentialsFor>,
+    /// `--build-context`, by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Where secrets and SSH agents of `RUN --mount` come from.
+    pub session: Arc<dyn BuildSession>,
     /// Set it, and the build stops at the next step or kills the one that runs.
     pub cancel: Arc<AtomicBool>,
 }
@@ -66,6 +81,8 @@ impl BuildRequest {
             extra_hosts: Vec::new(),
             shm_size: None,
             credentials: Arc::new(|_| Credentials::default()),
+            contexts: BTreeMap::new(),
+            session: Arc::new(NoSession),
             cancel: Arc::new(AtomicBool::new(false)),
         }
     }

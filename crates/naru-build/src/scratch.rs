@@ -4,10 +4,12 @@
 use crate::error::{BuildError, Result};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const DIR_MODE: u32 = 0o755;
+/// Of a build's own directory: what is half-made, and what a client lends, is nobody else's to see.
+const BUILD_MODE: u32 = 0o700;
 
 /// Owns one directory beneath `<root>/build-tmp`.
 pub(crate) struct Scratch {
@@ -17,7 +19,10 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn make(base: &Path) -> Result<Self> {
         let path = base.join(naru_types::id::hex(&random::<8>()?));
-        fs::create_dir(&path).map_err(BuildError::io("make the directory", &path))?;
+        fs::DirBuilder::new()
+            .mode(BUILD_MODE)
+            .create(&path)
+            .map_err(BuildError::io("make the directory", &path))?;
         Ok(Self { path })
     }
 

@@ -121,6 +121,11 @@ impl Store {
         Arc::clone(&self.inner.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The store's HTTP client, which trusts the certificates that registries are checked with.
+    pub fn http(&self) -> naru_types::Result<&ureq::Agent> {
+        Ok(self.inner.agents.agent(true)?)
+    }
+
     /// Makes one durable change of the index. `change` may rename things into place: nothing refers to
     /// them unless the index is saved. An error leaves the index as it was.
     pub(crate) fn transact<T>(&self, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {

@@ -26,29 +26,42 @@ impl Ignore {
         let mut ignore = Self::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
-            if line.starts_with('#') {
-                continue;
+            if !line.starts_with('#') {
+                ignore.push(line).map_err(|message| (index + 1, message))?;
             }
-            let line = line.trim();
-            let (exception, pattern) =
-                line.strip_prefix('!').map_or((false, line), |rest| (true, rest.trim()));
-            if line.is_empty() {
-                continue;
-            }
-            if pattern.is_empty() {
-                return Err((index + 1, "illegal exclusion pattern: \"!\"".into()));
-            }
-            let pattern = clean(pattern);
-            if path_matches(&pattern, "x").is_err() {
-                return Err((index + 1, format!("syntax error in pattern {pattern:?}")));
-            }
-            if ignore.rules.len() == RULES_MAX {
-                return Err((index + 1, "too many rules".into()));
-            }
-            ignore.has_exceptions |= exception;
-            ignore.rules.push(Rule { pattern, exception });
         }
         Ok(ignore)
+    }
+
+    /// Patterns that stand in no file, such as those of `COPY --exclude`. The error is the offending one's
+    /// place in the list, from 1, and what is wrong with it.
+    pub fn of_patterns(patterns: &[&str]) -> Result<Self, (usize, String)> {
+        let mut ignore = Self::default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            ignore.push(pattern).map_err(|message| (index + 1, message))?;
+        }
+        Ok(ignore)
+    }
+
+    fn push(&mut self, line: &str) -> Result<(), String> {
+        let line = line.trim();
+        let (exception, pattern) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest.trim()));
+        if line.is_empty() {
+            return Ok(());
+        }
+        if pattern.is_empty() {
+            return Err("illegal exclusion pattern: \"!\"".into());
+        }
+        let pattern = clean(pattern);
+        if path_matches(&pattern, "x").is_err() {
+            return Err(format!("syntax error in pattern {pattern:?}"));
+        }
+        if self.rules.len() == RULES_MAX {
+            return Err("too many rules".into());
+        }
+        self.has_exceptions |= exception;
+        self.rules.push(Rule { pattern, exception });
+        Ok(())
     }
 
     /// Whether `path`, relative to the context, is left out. The context itself never is.

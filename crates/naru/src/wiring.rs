@@ -57,7 +57,8 @@ async fn builder(engine: &Arc<Engine>) -> Result<Builder> {
     let opened = tokio::task::spawn_blocking(move || {
         let store = engine.images().as_ref().clone();
         let root = engine.config().root.clone();
-        Builder::open(store, &root, Arc::new(EngineSteps(engine)))
+        let run = engine.config().run.clone();
+        Builder::open(store, &root, Arc::new(EngineSteps(engine)))?.with_secrets_in(&run)
     });
     opened
         .await

@@ -2,7 +2,7 @@
 //! ${v:?e} ${v?e} ${v#p} ${v##p} ${v%p} ${v%%p} ${v/p/r} ${v//p/r}`; single quotes are literal, double
 //! quotes keep spaces, the escape character takes the next one as it is.
 
-use naru_types::pattern::glob_matches;
+use crate::dockerfile::shell_pattern::Pattern;
 
 /// What a name stands for; `None`: not set.
 pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -13,14 +13,14 @@ const NESTING_MAX: usize = 32;
 /// One word with its variables expanded and its quotes taken away.
 pub(crate) fn expand(word: &str, escape: char, lookup: &Lookup<'_>) -> Result<String, String> {
     let mut lexer = Lexer::new(word, escape, lookup);
-    lexer.run(None, 0)?;
+    lexer.run(None, 0).map_err(|message| failed(word, &message))?;
     Ok(lexer.out)
 }
 
 /// As [`expand`], but the result is split into words at white space that was neither quoted nor escaped.
 pub(crate) fn expand_words(text: &str, escape: char, lookup: &Lookup<'_>) -> Result<Vec<String>, String> {
     let mut lexer = Lexer::new(text, escape, lookup);
-    lexer.run(None, 0)?;
+    lexer.run(None, 0).map_err(|message| failed(text, &message))?;
     lexer.end_word();
     Ok(lexer.words)
 }
@@ -29,8 +29,12 @@ pub(crate) fn expand_words(text: &str, escape: char, lookup: &Lookup<'_>) -> Res
 pub(crate) fn expand_text(text: &str, escape: char, lookup: &Lookup<'_>) -> Result<String, String> {
     let mut lexer = Lexer::new(text, escape, lookup);
     lexer.raw_quotes = true;
-    lexer.run(None, 0)?;
+    lexer.run(None, 0).map_err(|message| failed(text, &message))?;
     Ok(lexer.out)
+}
+
+fn failed(text: &str, message: &str) -> String {
+    format!("failed to process {text:?}: {message}")
 }
 
 struct Lexer<'a> {
@@ -39,6 +43,7 @@ struct Lexer<'a> {
     escape: char,
     lookup: &'a Lookup<'a>,
     raw_quotes: bool,
+    raw_escapes: bool,
     /// Everything, unsplit.
     out: String,
     words: Vec<String>,
@@ -55,6 +60,7 @@ impl<'a> Lexer<'a> {
             escape,
             lookup,
             raw_quotes: false,
+            raw_escapes: false,
             out: String::new(),
             words: Vec::new(),
             word: String::new(),
@@ -63,12 +69,12 @@ impl<'a> Lexer<'a> {
     }
 
     /// Up to `stop` (which is left unread) or the end.
-    fn run(&mut self, stop: Option<&[char]>, depth: usize) -> Result<(), String> {
+    fn run(&mut self, stop: Option<char>, depth: usize) -> Result<(), String> {
         if depth > NESTING_MAX {
             return Err("variables nest too deeply".into());
         }
         while let Some(&c) = self.chars.get(self.at) {
-            if stop.is_some_and(|stop| stop.contains(&c)) {
+            if stop == Some(c) {
                 return Ok(());
             }
             match c {
@@ -95,6 +101,9 @@ impl<'a> Lexer<'a> {
 
     fn escaped(&mut self) {
         self.at += 1;
+        if self.raw_escapes {
+            self.push(self.escape);
+        }
         match self.chars.get(self.at).copied() {
             // In a heredoc only a variable's sign can be escaped.
             Some(next) if self.raw_quotes && next != '$' && next != self.escape => self.push(self.escape),
@@ -166,66 +175,70 @@ impl<'a> Lexer<'a> {
             Some('}') => Ok(value.unwrap_or_default()),
             Some(':') => {
                 let kind = self.take().ok_or("syntax error: missing ':' in substitution")?;
-                let word = self.nested(&['}'], depth)?;
-                self.take();
-                Self::defaulted(&name, value.filter(|value| !value.is_empty()), kind, word)
+                let word = self.nested('}', depth)?;
+                let unset = if value.is_some() { "empty" } else { "unset" };
+                defaulted(&name, value.filter(|value| !value.is_empty()), kind, word, unset)
+                    .ok_or_else(|| format!("unsupported modifier (:{kind}) in substitution"))?
             }
             Some(kind @ ('-' | '+' | '?')) => {
-                let word = self.nested(&['}'], depth)?;
-                self.take();
-                Self::defaulted(&name, value, kind, word)
+                let word = self.nested('}', depth)?;
+                defaulted(&name, value, kind, word, "unset").unwrap_or_else(|| Ok(String::new()))
             }
             Some(kind @ ('#' | '%')) => {
                 let greedy = self.chars.get(self.at) == Some(&kind);
                 self.at += usize::from(greedy);
-                let pattern = self.nested(&['}'], depth)?;
-                self.take();
-                Ok(trim(&value.unwrap_or_default(), &pattern, kind == '#', greedy))
+                let pattern = Pattern::parse(&self.nested_raw('}', depth)?)?;
+                let value = value.unwrap_or_default();
+                Ok(if kind == '#' {
+                    pattern.cut_prefix(&value, greedy)
+                } else {
+                    pattern.cut_suffix(&value, greedy)
+                })
             }
             Some('/') => {
                 let all = self.chars.get(self.at) == Some(&'/');
                 self.at += usize::from(all);
-                let pattern = self.nested(&['/', '}'], depth)?;
-                let replacement = if self.take() == Some('/') {
-                    let text = self.nested(&['}'], depth)?;
-                    self.take();
-                    text
-                } else {
-                    String::new()
-                };
-                Ok(replace(&value.unwrap_or_default(), &pattern, &replacement, all))
+                let missing = |_| "syntax error: missing '/' in ${}".to_owned();
+                let pattern = self.nested_raw('/', depth).map_err(missing)?;
+                let replacement = self.nested_raw('}', depth)?;
+                Ok(Pattern::parse(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all))
             }
             Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
             None => Err("syntax error: missing '}'".into()),
         }
     }
 
-    fn defaulted(name: &str, value: Option<String>, kind: char, word: String) -> Result<String, String> {
-        match (kind, value) {
-            ('-' | '?', Some(value)) => Ok(value),
-            ('+', None) => Ok(String::new()),
-            ('-', None) | ('+', Some(_)) => Ok(word),
-            ('?', None) if word.is_empty() => Err(format!("{name}: is not allowed to be unset")),
-            ('?', None) => Err(format!("{name}: {word}")),
-            (other, _) => Err(format!("unsupported modifier ({other}) in substitution")),
-        }
-    }
-
-    /// The part of a `${…}` up to `stop`, itself expanded.
-    fn nested(&mut self, stop: &[char], depth: usize) -> Result<String, String> {
+    /// The part of a `${…}` up to `stop`, itself expanded; `stop` is taken too.
+    fn nested(&mut self, stop: char, depth: usize) -> Result<String, String> {
         let outer =
             (std::mem::take(&mut self.out), std::mem::take(&mut self.word), self.in_word, self.words.len());
         self.run(Some(stop), depth + 1)?;
+        self.at += 1;
         self.words.truncate(outer.3);
         (self.word, self.in_word) = (outer.1, outer.2);
         Ok(std::mem::replace(&mut self.out, outer.0))
     }
 
-    /// `[a-zA-Z_][a-zA-Z0-9_]*`, or one digit or special parameter.
+    /// As [`Self::nested`], escapes kept: they are the pattern's own.
+    fn nested_raw(&mut self, stop: char, depth: usize) -> Result<String, String> {
+        let outer = std::mem::replace(&mut self.raw_escapes, true);
+        let text = self.nested(stop, depth);
+        self.raw_escapes = outer;
+        text
+    }
+
+    /// `[a-zA-Z_][a-zA-Z0-9_]*`, or a number or one special parameter.
     fn name(&mut self) -> String {
         let mut name = String::new();
+        while let Some(c) = self.chars.get(self.at).filter(|c| c.is_ascii_digit()) {
+            name.push(*c);
+            self.at += 1;
+        }
+        if !name.is_empty() {
+            return name;
+        }
         while let Some(&c) = self.chars.get(self.at) {
-            let fits = c == '_' || c.is_ascii_alphabetic() || (c.is_ascii_digit() && !name.is_empty());
+            let fits = c == '_' || c.is_alphabetic() || (c.is_ascii_digit() && !name.is_empty());
             if !fits {
                 break;
             }
@@ -233,10 +246,8 @@ impl<'a> Lexer<'a> {
             self.at += 1;
         }
         if name.is_empty()
-            && let Some(c) = self
-                .chars
-                .get(self.at)
-                .filter(|c| c.is_ascii_digit() || matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!'))
+            && let Some(c) =
+                self.chars.get(self.at).filter(|c| matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!'))
         {
             name.push(*c);
             self.at += 1;
@@ -275,7 +286,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn end_word(&mut self) {
-        if self.in_word {
+        // A quoted empty word is none, as in BuildKit.
+        if self.in_word && !self.word.is_empty() {
             self.words.push(std::mem::take(&mut self.word));
         }
         self.word.clear();
@@ -283,39 +295,21 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// `${v#p}` and its like: the shortest or longest matching prefix or suffix is cut.
-fn trim(value: &str, pattern: &str, prefix: bool, greedy: bool) -> String {
-    let mut cuts: Vec<usize> = value.char_indices().map(|(index, _)| index).chain([value.len()]).collect();
-    // Cuts in the order in which they are tried: from what removes least, or from what removes most.
-    if prefix == greedy {
-        cuts.reverse();
-    }
-    for cut in cuts {
-        let (head, tail) = value.split_at(cut);
-        if glob_matches(pattern, if prefix { head } else { tail }) {
-            return if prefix { tail } else { head }.to_owned();
-        }
-    }
-    value.to_owned()
-}
-
-/// `${v/p/r}`: the first longest match is replaced, or with `all` each.
-fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
-    let mut out = String::new();
-    let mut rest = value;
-    while !rest.is_empty() {
-        let ends = rest.char_indices().map(|(index, c)| index + c.len_utf8()).rev();
-        if let Some(end) = ends.into_iter().find(|end| glob_matches(pattern, &rest[..*end])) {
-            out.push_str(replacement);
-            rest = &rest[end..];
-            if !all {
-                break;
-            }
-        } else if let Some(c) = rest.chars().next() {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
-        }
-    }
-    out.push_str(rest);
-    out
+/// The value of `${name:-word}` and its like; `value` is `None` when it counts as not set, which an error
+/// calls `unset`. `None`: there is no such modifier.
+fn defaulted(
+    name: &str,
+    value: Option<String>,
+    kind: char,
+    word: String,
+    unset: &str,
+) -> Option<Result<String, String>> {
+    Some(match (kind, value) {
+        ('-' | '?', Some(value)) => Ok(value),
+        ('+', None) => Ok(String::new()),
+        ('-', None) | ('+', Some(_)) => Ok(word),
+        ('?', None) if word.is_empty() => Err(format!("{name}: is not allowed to be {unset}")),
+        ('?', None) => Err(format!("{name}: {word}")),
+        _ => return None,
+    })
 }

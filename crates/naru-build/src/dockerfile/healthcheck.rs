@@ -11,9 +11,9 @@ use naru_types::quantity::parse_duration;
 /// Docker's smallest interval, timeout and period.
 const DURATION_NANOS_MIN: i64 = 1_000_000;
 
-pub(super) fn parse(at: &Position, rest: &str) -> Result<Healthcheck> {
+pub(super) fn parse(at: &Position, rest: &str, escape: char) -> Result<Healthcheck> {
     let names = ["interval", "timeout", "start-period", "start-interval", "retries"];
-    let (flags, rest) = Flags::take(at, rest, &names, &[])?;
+    let (flags, rest) = Flags::take(at, rest, escape, &names, &[])?;
     let duration = |name: &str| match flags.value(at, name)? {
         None => Ok(0),
         Some(text) => parse_duration(&text)
@@ -36,14 +36,14 @@ pub(super) fn parse(at: &Position, rest: &str) -> Result<Healthcheck> {
     let test = match kind.to_ascii_uppercase().as_str() {
         "NONE" if check.is_empty() => vec!["NONE".to_owned()],
         "NONE" => return Err(at.error("HEALTHCHECK NONE takes no arguments")),
-        "CMD" if check.is_empty() => return Err(at.error("missing command after HEALTHCHECK CMD")),
-        "CMD" => match command(check) {
+        "CMD" if check.is_empty() => return Err(at.error("Missing command after HEALTHCHECK CMD")),
+        "CMD" => match command(at, check)? {
             Command::Exec(words) => std::iter::once("CMD".to_owned()).chain(words).collect(),
             Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line],
         },
         _ => {
             return Err(at.hinted(
-                format!("unknown type {kind:?} in HEALTHCHECK"),
+                format!("Unknown type {:?} in HEALTHCHECK (try CMD)", kind.to_ascii_uppercase()),
                 "write HEALTHCHECK CMD command, or HEALTHCHECK NONE",
             ));
         }

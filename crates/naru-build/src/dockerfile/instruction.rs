@@ -13,6 +13,8 @@ pub struct Dockerfile {
     /// At least one.
     pub stages: Vec<Stage>,
     pub warnings: Vec<String>,
+    /// Names to which the request gives a meaning of its own (`--build-context`).
+    pub contexts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,34 +77,65 @@ pub struct Run {
     pub command: Command,
     /// `RUN <<EOF` whose content begins with `#!`: executed as a file of this name.
     pub script: Option<Heredoc>,
-    pub mounts: Vec<RunMount>,
+    pub mounts: Vec<MountFlag>,
     pub network: Option<StepNetwork>,
+}
+
+/// A `--mount` as written; its variables get their values when the step runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountFlag {
+    pub text: String,
+    /// The stage or image of `from=`.
+    pub from: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunMount {
-    pub target: String,
+    pub target: Option<String>,
     pub kind: RunMountKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunMountKind {
     Cache {
-        id: String,
+        /// `None`: the target is the name.
+        id: Option<String>,
+        /// Where the cache's first content comes from.
+        from: Option<String>,
+        source: Option<String>,
         sharing: Sharing,
         read_only: bool,
-        mode: u32,
-        uid: u32,
-        gid: u32,
+        look: Look,
     },
-    /// Always read-only.
+    /// What a step writes to one that isn't read-only is gone after the step.
     Bind {
         from: Option<String>,
         source: String,
+        read_only: bool,
     },
     Tmpfs {
         size: Option<i64>,
     },
+    Secret {
+        id: String,
+        /// The variable that holds the value.
+        env: Option<String>,
+        required: bool,
+        look: Look,
+    },
+    Ssh {
+        id: String,
+        required: bool,
+        look: Look,
+    },
+}
+
+/// `mode=`, `uid=` and `gid=` of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
 }
 
 /// What happens when two steps want one cache mount at once.
@@ -119,8 +152,8 @@ pub enum Sharing {
 /// COPY and ADD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// ADD: archives among the sources are unpacked.
-    pub unpack: bool,
+    /// ADD, not COPY.
+    pub add: bool,
     /// A stage's name or number, or an image.
     pub from: Option<String>,
     pub sources: Vec<String>,
@@ -131,10 +164,18 @@ pub struct Copy {
     pub chmod: Option<String>,
     /// The destination's symbolic links in the image are not followed.
     pub link: bool,
+    /// Sources keep the directories that they were named with.
+    pub parents: bool,
+    /// Patterns of what is left out, relative to each source.
+    pub exclude: Vec<String>,
+    /// `sha256:…` of a download.
+    pub checksum: Option<String>,
+    /// ADD's own choice otherwise: local archives are unpacked, downloads are not.
+    pub unpack: Option<bool>,
 }
 
 impl Copy {
     pub fn keyword(&self) -> &'static str {
-        if self.unpack { "ADD" } else { "COPY" }
+        if self.add { "ADD" } else { "COPY" }
     }
 }

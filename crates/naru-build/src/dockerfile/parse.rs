@@ -1,6 +1,7 @@
 //! Logical lines to typed instructions. All of a Dockerfile is parsed before anything runs, so that a
 //! mistake on its last line costs nothing.
 
+use crate::dockerfile::expose::Ports;
 use crate::dockerfile::flags::Flags;
 use crate::dockerfile::instruction::{Arg, Command, Dockerfile, Instruction, Stage, Step};
 use crate::dockerfile::source::{self, LogicalLine};
@@ -8,7 +9,6 @@ use crate::dockerfile::words::{self, PairsError};
 use crate::dockerfile::{copy, healthcheck, run};
 use crate::error::{BuildError, Position, Result};
 use naru_types::signal::Signal;
-use naru_types::spec::Proto;
 use naru_types::suggest::nearest;
 
 const KEYWORDS: [&str; 18] = [
@@ -44,6 +44,7 @@ pub fn parse(file: &str, text: &str) -> Result<Dockerfile> {
         global_args: Vec::new(),
         stages: Vec::new(),
         warnings: source.warnings,
+        contexts: Vec::new(),
     };
     if let Some(image) = source.syntax.filter(|image| !is_usual_syntax(image)) {
         parsed
@@ -57,7 +58,7 @@ pub fn parse(file: &str, text: &str) -> Result<Dockerfile> {
         add_line(&mut parsed, line)?;
     }
     if parsed.stages.is_empty() {
-        let message = "no build stage in current context";
+        let message = "dockerfile contains no stages to build";
         return Err(BuildError::File {
             file: file.into(),
             message: message.into(),
@@ -79,12 +80,8 @@ fn add_line(parsed: &mut Dockerfile, line: &LogicalLine) -> Result<()> {
         if parsed.stages.len() == STAGES_MAX {
             return Err(line.at.error("too many stages"));
         }
-        let stage = parse_from(line, rest)?;
-        let known = parsed.stages.iter().any(|other| other.name.is_some() && other.name == stage.name);
-        if known {
-            let name = stage.name.unwrap_or_default();
-            return Err(line.at.error(format!("duplicate name {name}: a stage has this name already")));
-        }
+        let stage = parse_from(line, rest, parsed.escape)?;
+        // Of stages with one name a later line means the nearest before it.
         parsed.stages.push(stage);
         return Ok(());
     }
@@ -102,9 +99,9 @@ fn add_line(parsed: &mut Dockerfile, line: &LogicalLine) -> Result<()> {
     Ok(())
 }
 
-fn parse_from(line: &LogicalLine, rest: &str) -> Result<Stage> {
+fn parse_from(line: &LogicalLine, rest: &str, escape: char) -> Result<Stage> {
     let at = &line.at;
-    let (flags, rest) = Flags::take(at, rest, &["platform"], &[])?;
+    let (flags, rest) = Flags::take(at, rest, escape, &["platform"], &[])?;
     let words = words::split_plain(rest);
     let (base, name) = match words.as_slice() {
         [base] => (base, None),
@@ -121,9 +118,15 @@ fn parse_from(line: &LogicalLine, rest: &str) -> Result<Stage> {
     if let Some(name) = &name {
         let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        if !valid || name == "scratch" || name == "context" {
-            let hint = "a name begins with a letter; letters, digits, '-', '_' and '.' follow; scratch and context are reserved";
-            return Err(at.hinted(format!("invalid name for build stage: {name:?}"), hint));
+        if !valid {
+            let hint = "a name begins with a letter; letters, digits, '-', '_' and '.' follow";
+            return Err(at.hinted(
+                format!(
+                    "invalid name for build stage: {:?}, name can't start with a number or contain symbols",
+                    words[2]
+                ),
+                hint,
+            ));
         }
     }
     Ok(Stage {
@@ -152,41 +155,42 @@ fn parse_instruction(line: &LogicalLine, keyword: &str, rest: &str, escape: char
             None => at.hinted(message, format!("the instructions are {}", KEYWORDS.join(", "))),
         });
     }
-    // CMD and ENTRYPOINT may be emptied; `--` words are theirs.
-    if !matches!(
-        upper.as_str(),
-        "RUN" | "COPY" | "ADD" | "HEALTHCHECK" | "CMD" | "ENTRYPOINT" | "SHELL" | "ONBUILD"
-    ) {
-        Flags::take(at, rest, &[], &[])?;
-    }
+    let takes_flags = matches!(upper.as_str(), "RUN" | "COPY" | "ADD" | "HEALTHCHECK");
+    let rest = if takes_flags { rest } else { Flags::take(at, rest, escape, &[], &[])?.1 };
     if rest.is_empty() {
-        return Err(at.error(format!("{upper} requires at least one argument")));
+        match upper.as_str() {
+            "WORKDIR" | "USER" | "STOPSIGNAL" | "MAINTAINER" => {
+                return Err(at.error(format!("{upper} requires exactly one argument")));
+            }
+            // An empty line for the shell; COPY and ADD have a text of their own.
+            "RUN" | "CMD" | "ENTRYPOINT" | "COPY" | "ADD" => {}
+            _ => return Err(at.error(format!("{upper} requires at least one argument"))),
+        }
     }
     Ok(match upper.as_str() {
         "RUN" => Instruction::Run(run::parse(line, rest, escape)?),
-        "COPY" | "ADD" => Instruction::Copy(copy::parse(line, rest, upper == "ADD")?),
+        "COPY" | "ADD" => Instruction::Copy(copy::parse(line, rest, escape, upper == "ADD")?),
         "ENV" => Instruction::Env(pairs(at, "ENV", rest, escape)?),
         "LABEL" => Instruction::Label(pairs(at, "LABEL", rest, escape)?),
         "ARG" => Instruction::Arg(args(at, rest, escape)?),
         "WORKDIR" => Instruction::Workdir(rest.to_owned()),
-        "USER" => Instruction::User(one_word(at, "USER", rest)?),
+        "USER" => Instruction::User(rest.to_owned()),
         "EXPOSE" => {
             if !rest.contains('$') {
-                words::split_plain(rest).iter().try_for_each(|word| port_range(at, word).map(drop))?;
+                words::split_plain(rest).iter().try_for_each(|word| ports(at, word).map(drop))?;
             }
             Instruction::Expose(rest.to_owned())
         }
-        "CMD" => Instruction::Cmd(command(rest)),
-        "ENTRYPOINT" => Instruction::Entrypoint(command(rest)),
+        "CMD" => Instruction::Cmd(command(at, rest)?),
+        "ENTRYPOINT" => Instruction::Entrypoint(command(at, rest)?),
         "VOLUME" => Instruction::Volume(volumes(at, rest)?),
-        "HEALTHCHECK" => Instruction::Healthcheck(healthcheck::parse(at, rest)?),
+        "HEALTHCHECK" => Instruction::Healthcheck(healthcheck::parse(at, rest, escape)?),
         "SHELL" => Instruction::Shell(shell(at, rest)?),
         "STOPSIGNAL" => {
-            let signal = one_word(at, "STOPSIGNAL", rest)?;
-            if !signal.contains('$') {
-                check_signal(at, &signal)?;
+            if !rest.contains('$') {
+                check_signal(at, rest)?;
             }
-            Instruction::StopSignal(signal)
+            Instruction::StopSignal(rest.to_owned())
         }
         "ONBUILD" => Instruction::OnBuild(trigger(line, rest, escape)?),
         "MAINTAINER" => Instruction::Maintainer(rest.to_owned()),
@@ -195,8 +199,9 @@ fn parse_instruction(line: &LogicalLine, keyword: &str, rest: &str, escape: char
 }
 
 /// Exec form when the rest is a JSON array of strings, shell form otherwise.
-pub(crate) fn command(rest: &str) -> Command {
-    words::json_array(rest).map_or_else(|| Command::Shell(rest.to_owned()), Command::Exec)
+pub(crate) fn command(at: &Position, rest: &str) -> Result<Command> {
+    let exec = words::json_array(rest).map_err(|message| at.error(message))?;
+    Ok(exec.map_or_else(|| Command::Shell(rest.to_owned()), Command::Exec))
 }
 
 pub(crate) fn check_signal(at: &Position, signal: &str) -> Result<()> {
@@ -206,24 +211,8 @@ pub(crate) fn check_signal(at: &Position, signal: &str) -> Result<()> {
     }
 }
 
-/// `80`, `80/udp`, `8000-8010/tcp` as first port, last port and protocol.
-pub(crate) fn port_range(at: &Position, word: &str) -> Result<(u16, u16, Proto)> {
-    let invalid = || at.hinted(format!("invalid containerPort: {word}"), "write 80, 80/udp or 8000-8010/tcp");
-    let (ports, proto) = word.split_once('/').unwrap_or((word, "tcp"));
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(invalid);
-    let (first, last) = (port(first)?, port(last)?);
-    if first > last {
-        return Err(invalid());
-    }
-    Ok((first, last, Proto::parse(proto).ok_or_else(invalid)?))
-}
-
-fn one_word(at: &Position, keyword: &str, rest: &str) -> Result<String> {
-    if words::split_plain(rest).len() != 1 && !rest.contains('$') {
-        return Err(at.error(format!("{keyword} requires exactly one argument")));
-    }
-    Ok(rest.to_owned())
+pub(crate) fn ports(at: &Position, word: &str) -> Result<Ports> {
+    Ports::parse(word).map_err(|message| at.hinted(message, "write 80, 80/udp or 8000-8010/tcp"))
 }
 
 fn pairs(at: &Position, keyword: &str, rest: &str, escape: char) -> Result<Vec<(String, String)>> {
@@ -232,7 +221,7 @@ fn pairs(at: &Position, keyword: &str, rest: &str, escape: char) -> Result<Vec<(
             at.hinted(format!("{keyword} must have two arguments"), format!("write {keyword} key=value"))
         }
         PairsError::NotPair(word) => at.hinted(
-            format!("can't find = in {word:?}. Must be of the form: name=value"),
+            format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"),
             "quote a value that has spaces: name=\"a b\"",
         ),
     })?;
@@ -247,10 +236,8 @@ fn args(at: &Position, rest: &str, escape: char) -> Result<Vec<Arg>> {
         let (name, default) = word
             .split_once('=')
             .map_or((word.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
-        let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-        if !valid {
-            return Err(at.hinted(format!("invalid ARG name {name:?}"), "write ARG name or ARG name=default"));
+        if name.is_empty() {
+            return Err(at.hinted("ARG names can not be blank", "write ARG name or ARG name=default"));
         }
         Ok(Arg { name: name.to_owned(), default })
     };
@@ -258,7 +245,8 @@ fn args(at: &Position, rest: &str, escape: char) -> Result<Vec<Arg>> {
 }
 
 fn volumes(at: &Position, rest: &str) -> Result<Vec<String>> {
-    let volumes = words::json_array(rest).unwrap_or_else(|| words::split_plain(rest));
+    let json = words::json_array(rest).map_err(|message| at.error(message))?;
+    let volumes = json.unwrap_or_else(|| words::split_plain(rest));
     if volumes.is_empty() || volumes.iter().any(|path| path.trim().is_empty()) {
         return Err(at.error("VOLUME specified can not be an empty string"));
     }
@@ -266,9 +254,13 @@ fn volumes(at: &Position, rest: &str) -> Result<Vec<String>> {
 }
 
 fn shell(at: &Position, rest: &str) -> Result<Vec<String>> {
-    words::json_array(rest).filter(|words| !words.is_empty()).ok_or_else(|| {
+    let words = words::json_array(rest).map_err(|message| at.error(message))?.ok_or_else(|| {
         at.hinted("SHELL requires the arguments to be in JSON form", r#"write SHELL ["/bin/sh", "-c"]"#)
-    })
+    })?;
+    if words.is_empty() {
+        return Err(at.error("SHELL requires at least one argument"));
+    }
+    Ok(words)
 }
 
 /// An ONBUILD's text with its heredocs put back, after a check that it can be parsed.

@@ -1,6 +1,6 @@
 //! Dockerfiles, good and bad, as tables.
 
-use super::instruction::{Command, Dockerfile, Instruction, RunMountKind, Sharing};
+use super::instruction::{Command, Dockerfile, Instruction};
 use super::parse::parse;
 use crate::runner::StepNetwork;
 use naru_types::Error;
@@ -53,19 +53,8 @@ fn run_flags() {
         panic!()
     };
     assert_eq!(run.network, Some(StepNetwork::None));
-    assert_eq!(
-        run.mounts[0].kind,
-        RunMountKind::Cache {
-            id: "x".into(),
-            sharing: Sharing::Locked,
-            read_only: false,
-            mode: 0o755,
-            uid: 0,
-            gid: 0
-        }
-    );
-    assert_eq!(run.mounts[1].kind, RunMountKind::Bind { from: Some("b".into()), source: "/q".into() });
-    assert_eq!(run.mounts[2].kind, RunMountKind::Tmpfs { size: Some(1 << 20) });
+    assert_eq!(run.mounts.len(), 3);
+    assert_eq!(run.mounts[1].from.as_deref(), Some("b"));
 }
 
 #[test]
@@ -73,7 +62,7 @@ fn copies() {
     let Instruction::Copy(copy) = first("COPY --chown=1:2 --chmod=755 --from=b a [b c/") else { panic!() };
     assert_eq!((copy.sources, copy.destination.as_str()), (vec!["a".to_owned(), "[b".to_owned()], "c/"));
     let Instruction::Copy(copy) = first("ADD [\"a b\", \"c\"]") else { panic!() };
-    assert_eq!((copy.unpack, copy.sources), (true, vec!["a b".to_owned()]));
+    assert_eq!((copy.add, copy.sources), (true, vec!["a b".to_owned()]));
     let Instruction::Copy(copy) = first("COPY <<f.txt g /d/\nx\nf.txt") else { panic!() };
     assert_eq!((copy.sources, copy.inline[0].content.as_str()), (vec!["g".to_owned()], "x\n"));
 }
@@ -99,49 +88,55 @@ fn bad() {
     for (text, message, hint) in [
         ("RUNN echo hi", "Dockerfile:2: unknown instruction: RUNN (in `RUNN echo hi`)", "did you mean RUN?"),
         ("zebra", "Dockerfile:2: unknown instruction: zebra (in `zebra`)", "the instructions are ADD"),
-        ("RUN", "Dockerfile:2: RUN requires at least one argument (in `RUN`)", ""),
+        ("WORKDIR", "Dockerfile:2: WORKDIR requires exactly one argument (in `WORKDIR`)", ""),
         ("COPY a", "Dockerfile:2: COPY requires at least two arguments", "write COPY source destination"),
         ("COPY --chwon=1 a b", "Dockerfile:2: unknown flag: --chwon", "did you mean --chown?"),
-        ("COPY --chmod=u+x a b", "Dockerfile:2: invalid mode \"u+x\"", "octal"),
-        ("COPY --parents a b", "Dockerfile:2: --parents is not supported", "name the destination"),
-        ("COPY --from=$X a b", "Dockerfile:2: variables are not supported in COPY --from", "FROM $VARIABLE"),
+        ("COPY --chmod=888 a b", "Dockerfile:2: invalid chmod parameter: '888'", ""),
+        ("COPY --parents=x a b", "Dockerfile:2: expecting boolean value for flag --parents, not: x", ""),
         (
-            "ADD https://x/y /z",
-            "Dockerfile:2: ADD from \"https://x/y\" is not supported",
-            "fetch it in a RUN",
+            "COPY --from=$X a b",
+            "Dockerfile:2: variable expansion is not supported for --from",
+            "FROM $VARIABLE",
         ),
-        ("ADD git@github.com:a/b /z", "Dockerfile:2: ADD from", "fetch it in a RUN"),
+        ("COPY https://x/y /z", "Dockerfile:2: source can't be a URL for COPY", "ADD"),
+        ("ADD --checksum=sha256:0 a b /z", "Dockerfile:2: checksum can't be specified for multiple", ""),
+        ("ADD git@github.com:a/b /z", "Dockerfile:2: ADD from the git repository", "clone it in a RUN"),
+        ("ADD https://github.com/a/b.git#v1 /z", "Dockerfile:2: ADD from the git repository", "clone it"),
+        ("COPY a <<E\nE", "Dockerfile:2: COPY cannot accept a heredoc as a destination", ""),
+        ("CMD [1]", "Dockerfile:2: when using JSON array syntax", ""),
         ("ENV a", "Dockerfile:2: ENV must have two arguments", "ENV key=value"),
-        ("ENV a=b c", "Dockerfile:2: can't find = in \"c\"", "quote a value"),
+        ("ENV a=b c", "Dockerfile:2: Syntax error - can't find = in \"c\"", "quote a value"),
         ("LABEL =x", "Dockerfile:2: LABEL names can not be blank", ""),
-        ("ARG 1=2", "Dockerfile:2: invalid ARG name \"1\"", "ARG name"),
+        ("ARG =2", "Dockerfile:2: ARG names can not be blank", "ARG name"),
         ("EXPOSE 99999", "Dockerfile:2: invalid containerPort: 99999", "80/udp"),
-        ("EXPOSE 80/foo", "Dockerfile:2: invalid containerPort: 80/foo", "80/udp"),
+        ("EXPOSE 80/foo", "Dockerfile:2: invalid port: \"80/foo\": invalid proto: foo", "80/udp"),
         ("EXPOSE 90-80", "Dockerfile:2: invalid containerPort: 90-80", "80/udp"),
         ("SHELL sh -c", "Dockerfile:2: SHELL requires the arguments to be in JSON form", "SHELL ["),
         ("STOPSIGNAL NOPE", "Dockerfile:2: invalid signal: NOPE", "SIGTERM"),
-        ("USER a b", "Dockerfile:2: USER requires exactly one argument", ""),
-        ("HEALTHCHECK curl x", "Dockerfile:2: unknown type \"curl\" in HEALTHCHECK", "HEALTHCHECK CMD"),
+        ("USER", "Dockerfile:2: USER requires exactly one argument", ""),
+        (
+            "HEALTHCHECK curl x",
+            "Dockerfile:2: Unknown type \"CURL\" in HEALTHCHECK (try CMD)",
+            "HEALTHCHECK CMD",
+        ),
         ("HEALTHCHECK --interval=5 CMD x", "Dockerfile:2: invalid duration \"5\" for --interval", "30s"),
         ("ONBUILD ONBUILD RUN x", "Dockerfile:2: Chaining ONBUILD", ""),
         ("ONBUILD FROM x", "Dockerfile:2: FROM isn't allowed as an ONBUILD trigger", ""),
         ("ONBUILD RUNN x", "Dockerfile:2: unknown instruction: RUNN", "did you mean RUN?"),
-        (
-            "RUN --mount=type=secret,id=x cmd",
-            "Dockerfile:2: --mount=type=secret is not supported",
-            "multi-stage",
-        ),
-        ("RUN --mount=type=cache cmd", "Dockerfile:2: --mount has no target", "target=/path"),
+        ("RUN --mount=type=secret cmd", "Dockerfile:2: invalid secret mount. one of", ""),
         (
             "RUN --mount=typ=cache,target=/x cmd",
-            "Dockerfile:2: unexpected key \"typ\" in --mount",
+            "Dockerfile:2: unexpected key 'typ' in",
             "did you mean type?",
         ),
-        ("RUN --security=insecure cmd", "Dockerfile:2: --security is not supported", "privileged"),
-        ("RUN --network=foo cmd", "Dockerfile:2: unsupported network mode \"foo\"", "none or host"),
+        ("RUN --security=insecure cmd", "Dockerfile:2: security.insecure is not allowed", "privileged"),
+        ("RUN --network=foo cmd", "Dockerfile:2: invalid network mode: foo", "none or host"),
         ("FROM a b", "Dockerfile:2: FROM requires either one or three arguments", "AS name"),
-        ("FROM a AS 1x", "Dockerfile:2: invalid name for build stage: \"1x\"", "begins with a letter"),
-        ("FROM a AS x\nFROM b AS X", "Dockerfile:3: duplicate name x", ""),
+        (
+            "FROM a AS 1x",
+            "Dockerfile:2: invalid name for build stage: \"1x\", name can't start with a number",
+            "begins with a letter",
+        ),
         ("VOLUME [\"\"]", "Dockerfile:2: VOLUME specified can not be an empty string", ""),
         ("RUN \\\n # c\n a <<E\n", "Dockerfile:2: unterminated heredoc", "E"),
         ("WORKDIR --x /a", "Dockerfile:2: unknown flag: --x", "no flags"),

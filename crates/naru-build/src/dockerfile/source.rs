@@ -60,7 +60,11 @@ pub fn read(file: &str, text: &str) -> Result<Source> {
         lines.push(line);
     }
     if lines.is_empty() {
-        return Err(file_error("the Dockerfile cannot be empty"));
+        return Err(file_error(if text.is_empty() {
+            "the Dockerfile cannot be empty"
+        } else {
+            "file with no instructions"
+        }));
     }
     Ok(Source { lines, escape: directives.escape, syntax: directives.syntax, warnings: reader.warnings })
 }
@@ -89,7 +93,8 @@ fn read_directives(file: &str, lines: &[&str]) -> Result<Directives> {
         match (name.as_str(), value) {
             ("escape", "\\" | "`") => found.escape = if value == "`" { '`' } else { '\\' },
             ("escape", _) => {
-                return Err(at.hinted(format!("invalid ESCAPE {value:?}"), "it must be \\ or a backtick"));
+                let message = format!("invalid escape token '{value}' does not match ` or \\");
+                return Err(at.error(message));
             }
             ("syntax", _) => found.syntax = Some(value.to_owned()),
             // `check` configures lint rules, none of which naru has: it changes no result.
@@ -131,10 +136,12 @@ impl Reader<'_> {
         if empty_inside {
             self.warnings.push(format!("{}:{}: empty continuation line", at.file, at.line));
         }
+        let mut at = at;
         let mut heredocs = heredocs_of(&text, self.escape);
         for heredoc in &mut heredocs {
             self.read_heredoc(&at, heredoc)?;
         }
+        at.end = self.next;
         Ok(Some(LogicalLine { at, text: text.trim_end().to_owned(), heredocs }))
     }
 
@@ -185,10 +192,25 @@ fn heredocs_of(text: &str, escape: char) -> Vec<Heredoc> {
     match keyword.to_ascii_uppercase().as_str() {
         "ONBUILD" => heredocs_of(rest, escape),
         "RUN" | "COPY" | "ADD" => {
-            words::split_quoted(rest, escape).iter().filter_map(|word| heredoc_start(word)).collect()
+            heredoc_words(rest, escape).iter().filter_map(|word| heredoc_start(word)).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// The words of a line, a `<<` put together with the word behind it.
+pub(crate) fn heredoc_words(text: &str, escape: char) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in words::split_quoted(text, escape) {
+        let opened = |last: &&mut String| {
+            matches!(last.trim_start_matches(|c: char| c.is_ascii_digit()), "<<" | "<<-")
+        };
+        match words.last_mut().filter(opened) {
+            Some(last) => last.push_str(&word),
+            None => words.push(word),
+        }
+    }
+    words
 }
 
 /// `<<EOF`, `<<-EOF`, `3<<EOF`, `<<"EOF"`.
@@ -226,6 +248,7 @@ mod tests {
             ("RUN a \\", vec!["RUN a"]),
             ("RUN cat <<A <<-B\n1\nA\n\t2\n\tB\nRUN b", vec!["RUN cat <<A <<-B", "RUN b"]),
             ("CMD cat <<A\nRUN x", vec!["CMD cat <<A", "RUN x"]),
+            ("RUN cat << A\n1\nA\nRUN b", vec!["RUN cat << A", "RUN b"]),
         ] {
             assert_eq!(texts(source), expect, "{source:?}");
         }
@@ -243,9 +266,12 @@ mod tests {
     fn bad_sources() {
         for (source, expect) in [
             ("", "Dockerfile: the Dockerfile cannot be empty"),
-            ("# only\n", "Dockerfile: the Dockerfile cannot be empty"),
+            ("# only\n", "Dockerfile: file with no instructions"),
             ("a\0", "Dockerfile: the Dockerfile is not a text file"),
-            ("# escape=x\nFROM a", "Dockerfile:1: invalid ESCAPE \"x\" (in `# escape=x`)"),
+            (
+                "# escape=x\nFROM a",
+                "Dockerfile:1: invalid escape token 'x' does not match ` or \\ (in `# escape=x`)",
+            ),
             (
                 "#escape=\\\n#ESCAPE=`\n",
                 "Dockerfile:2: only one escape parser directive can be used (in `#ESCAPE=``)",

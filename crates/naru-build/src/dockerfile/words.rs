@@ -43,12 +43,18 @@ pub(crate) fn split_plain(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The exec form: a JSON array of strings. `None`: it isn't one, so it is the shell form.
-pub(crate) fn json_array(text: &str) -> Option<Vec<String>> {
+/// The exec form: a JSON array of strings. `None`: it isn't an array, so it is the shell form.
+pub(crate) fn json_array(text: &str) -> Result<Option<Vec<String>>, &'static str> {
     if !text.trim_start().starts_with('[') {
-        return None;
+        return Ok(None);
     }
-    serde_json::from_str(text.trim()).ok()
+    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text.trim()) else { return Ok(None) };
+    let words = values.into_iter().map(|value| match value {
+        serde_json::Value::String(word) => Some(word),
+        _ => None,
+    });
+    let not_strings = "when using JSON array syntax, arrays must be comprised of strings only";
+    words.collect::<Option<Vec<_>>>().map(Some).ok_or(not_strings)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -98,11 +104,12 @@ mod tests {
 
     #[test]
     fn exec_form() {
-        assert_eq!(json_array(r#"["a", "b c"]"#), Some(vec!["a".into(), "b c".into()]));
-        assert_eq!(json_array("[]"), Some(vec![]));
-        for shell in ["a b", "['a']", "[\"a\"", "[1]", "[ -f x ] && y"] {
-            assert_eq!(json_array(shell), None, "{shell}");
+        assert_eq!(json_array(r#"["a", "b c"]"#), Ok(Some(vec!["a".into(), "b c".into()])));
+        assert_eq!(json_array("[]"), Ok(Some(vec![])));
+        for shell in ["a b", "['a']", "[\"a\"", "[ -f x ] && y"] {
+            assert_eq!(json_array(shell), Ok(None), "{shell}");
         }
+        assert!(json_array("[1]").is_err());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 pub(crate) mod archive;
 pub(crate) mod at;
+pub(crate) mod download;
+pub(crate) mod filter;
 pub(crate) mod mount_points;
 pub(crate) mod resolve;
 pub(crate) mod source;

@@ -1,6 +1,5 @@
 //! What COPY and ADD copy from: the context (less what `.dockerignore` leaves out) or a view of an image.
 
-use crate::dockerfile::source::Heredoc;
 use crate::error::{BuildError, Position, Result};
 use crate::files::{at, resolve::resolve};
 use naru_types::dockerignore::Ignore;
@@ -8,6 +7,7 @@ use naru_types::pattern::{is_glob, path_matches};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +22,8 @@ pub(crate) struct SourceTree {
     /// Files of the context belong to root, whoever has them on the host; those of an image keep their
     /// owners.
     pub(crate) owned_by_root: bool,
+    /// The paths that are taken, directories on the way to them included; `None`: all.
+    pub(crate) only: Option<BTreeSet<PathBuf>>,
 }
 
 /// One file or directory to copy.
@@ -35,6 +37,17 @@ pub(crate) struct Source {
 }
 
 impl SourceTree {
+    /// All of `root`, owners as they are.
+    pub(crate) fn whole(root: OwnedFd) -> Self {
+        Self { root, ignore: Ignore::default(), owned_by_root: false, only: None }
+    }
+
+    /// The same tree, of which only these paths are taken.
+    pub(crate) fn narrowed(&self, only: BTreeSet<PathBuf>) -> Result<Self> {
+        let root = self.root.try_clone().map_err(BuildError::io("open", "the copied tree"))?;
+        Ok(Self { root, ignore: self.ignore.clone(), owned_by_root: self.owned_by_root, only: Some(only) })
+    }
+
     /// What `pattern` names, sorted. Links are followed, within the tree. Nothing found is an error.
     pub(crate) fn select(&self, at: &Position, keyword: &str, pattern: &str) -> Result<Vec<Source>> {
         let mut found: Vec<PathBuf> = vec![PathBuf::new()];
@@ -120,7 +133,8 @@ impl SourceTree {
         let mut entries = Vec::new();
         for name in at::names(dir).map_err(BuildError::sys("read", path))? {
             let here = path.join(&name);
-            if self.leaves_out(&here, dir, &name)? {
+            let wanted = self.only.as_ref().is_none_or(|only| only.contains(&here));
+            if !wanted || self.leaves_out(&here, dir, &name)? {
                 continue;
             }
             let stat = at::stat(dir, &name).map_err(BuildError::sys("read", here))?;
@@ -210,11 +224,6 @@ pub(crate) fn check_depth(path: &Path, depth: usize) -> Result<()> {
     }
     let source = std::io::Error::other(format!("directories nest deeper than {DEPTH_MAX}"));
     Err(BuildError::Io { step: "read", path: path.to_owned(), source })
-}
-
-pub(crate) fn hash_heredoc(heredoc: &Heredoc, content: &str, hasher: &mut blake3::Hasher) {
-    field(hasher, heredoc.name.as_bytes());
-    field(hasher, content.as_bytes());
 }
 
 /// A length and the bytes, so that two fields can't run into one another.

@@ -6,6 +6,7 @@
 //! round. Directories of the image on the way down are made again with their attributes, since an upper
 //! directory's attributes are what a container would see.
 
+use crate::dockerfile::chmod::Chmod;
 use crate::error::{BuildError, Position, Result};
 use crate::files::at;
 use crate::files::source::{Source, SourceTree, check_depth};
@@ -23,11 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const CHUNK_BYTES: u64 = 64 << 20;
 
 /// What is changed on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) owner: Option<(u32, u32)>,
     /// Permissions of files and directories.
-    pub(crate) mode: Option<u32>,
+    pub(crate) mode: Option<Chmod>,
 }
 
 pub(crate) struct LayerWriter<'a> {
@@ -79,7 +80,8 @@ impl LayerWriter<'_> {
         (&file).write_all(content).map_err(BuildError::io("write", target))?;
         let (uid, gid) = self.changes.owner.unwrap_or((0, 0));
         set_owner(&place.upper, leaf, uid, gid).map_err(BuildError::sys("chown", target))?;
-        set_mode(&file, self.changes.mode.unwrap_or(0o644)).map_err(BuildError::sys("chmod", target))
+        set_mode(&file, self.changes.mode.as_ref().map_or(0o644, |mode| mode.apply(0o644, false)))
+            .map_err(BuildError::sys("chmod", target))
     }
 
     fn place(&self, path: &Path) -> Result<Place> {
@@ -138,7 +140,7 @@ impl LayerWriter<'_> {
         let made = at::open_dir_beneath(upper, Path::new(name))?;
         let ((uid, gid), mode) = match (below, like) {
             (Some(stat), _) => ((stat.st_uid, stat.st_gid), at::permissions(stat)),
-            (None, Some(stat)) => (self.owner_of(stat), self.changes.mode.unwrap_or(at::permissions(stat))),
+            (None, Some(stat)) => (self.owner_of(stat), self.mode_of(stat)),
             (None, None) => (self.changes.owner.unwrap_or((0, 0)), 0o755),
         };
         set_owner(upper, name, uid, gid)?;
@@ -187,8 +189,7 @@ impl LayerWriter<'_> {
             self.copy_children(tree, inner.as_fd(), path, &next, depth)?;
             let (uid, gid) = self.owner_of(stat);
             set_owner(&place.upper, name, uid, gid).map_err(BuildError::sys("chown", path))?;
-            set_mode(&next.upper, self.changes.mode.unwrap_or(at::permissions(stat)))
-                .map_err(BuildError::sys("chmod", path))?;
+            set_mode(&next.upper, self.mode_of(stat)).map_err(BuildError::sys("chmod", path))?;
             copy_xattrs(&inner, &next.upper).map_err(BuildError::sys("set the attributes of", path))?;
             return set_times(&place.upper, name, stat).map_err(BuildError::sys("set the times of", path));
         }
@@ -215,7 +216,7 @@ impl LayerWriter<'_> {
     ) -> Result<()> {
         let wrap = |step| BuildError::sys(step, path);
         let (uid, gid) = self.owner_of(stat);
-        let mode = self.changes.mode.unwrap_or(at::permissions(stat));
+        let mode = self.mode_of(stat);
         match at::kind(stat) {
             FileType::RegularFile => {
                 let from = at::open_beneath(dir, Path::new(source), OFlags::RDONLY).map_err(wrap("open"))?;
@@ -291,6 +292,11 @@ impl LayerWriter<'_> {
 
     fn owner_of(&self, stat: &Stat) -> (u32, u32) {
         self.changes.owner.unwrap_or((stat.st_uid, stat.st_gid))
+    }
+
+    fn mode_of(&self, stat: &Stat) -> u32 {
+        let mode = at::permissions(stat);
+        self.changes.mode.as_ref().map_or(mode, |change| change.apply(mode, at::is_dir(stat)))
     }
 }
 

@@ -5,7 +5,6 @@ use super::mount_points::remove_mount_points;
 use super::source::SourceTree;
 use super::write::{Changes, LayerWriter};
 use crate::error::Position;
-use naru_types::dockerignore::Ignore;
 use rustix::fd::AsFd;
 use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -13,8 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 fn copy_all(from: &Path, view: &Path, upper: &Path) -> Result<(), crate::error::BuildError> {
-    let tree =
-        SourceTree { root: at::open_root(from).unwrap(), ignore: Ignore::default(), owned_by_root: false };
+    let tree = SourceTree::whole(at::open_root(from).unwrap());
     let view = at::open_root(view).unwrap();
     let position = Position::new("Dockerfile", 2, "COPY . /");
     let mut writer = LayerWriter {

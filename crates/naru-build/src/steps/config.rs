@@ -2,7 +2,7 @@
 
 use crate::dockerfile::expand::expand_words;
 use crate::dockerfile::instruction::{Command, Instruction};
-use crate::dockerfile::parse::{check_signal, port_range};
+use crate::dockerfile::parse::{check_signal, ports};
 use crate::error::{Position, Result};
 use crate::execute::{Execution, expand};
 use crate::state::State;
@@ -72,13 +72,12 @@ fn apply(
         Instruction::Expose(text) => {
             let words = expand_words(text, file.escape, &|name| before.variable(name))
                 .map_err(|message| at.error(message))?;
+            let mut exposed = Vec::new();
             for word in &words {
-                let (first, last, proto) = port_range(at, word)?;
-                for port in first..=last {
-                    config.exposed_ports.insert(format!("{port}/{}", proto.as_str()), Empty {});
-                }
+                exposed.extend(ports(at, word)?.entries());
             }
-            format!("EXPOSE {}", words.join(" "))
+            config.exposed_ports.extend(exposed.iter().map(|port| (port.clone(), Empty {})));
+            format!("EXPOSE [{}]", exposed.join(" "))
         }
         Instruction::Cmd(command) => {
             let args = arguments(&before, command);

@@ -1,36 +1,47 @@
-//! COPY and ADD.
+//! COPY and ADD: everything found, looked up and hashed; then written, unless the cache has it.
 
-use crate::dockerfile::copy::refuse_remote;
+use crate::dockerfile::chmod::Chmod;
+use crate::dockerfile::copy::Remote;
 use crate::dockerfile::expand::expand_text;
 use crate::dockerfile::instruction::Copy;
-use crate::dockerfile::run::{cut_tabs, octal};
+use crate::dockerfile::run::cut_tabs;
 use crate::error::{BuildError, Position, Result};
 use crate::execute::{Execution, expand};
-use crate::files::archive;
-use crate::files::resolve::{Resolved, resolve};
-use crate::files::source::{Source, SourceTree, hash_heredoc};
-use crate::files::write::{Changes, LayerWriter};
+use crate::files::download::{self, Download};
+use crate::files::filter::Filter;
+use crate::files::source::{Source, SourceTree, field};
+use crate::files::write::Changes;
 use crate::files::{at, users, view};
 use crate::plan::{Origin, origin};
+use crate::request::NamedContext;
 use crate::state::{State, absolute};
-use naru_types::dockerignore::Ignore;
-use rustix::fd::{AsFd, OwnedFd};
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use crate::steps::copy_write;
+use rustix::fd::AsFd;
 
 /// A COPY with everything found and looked up.
-struct Job<'a> {
-    at: &'a Position,
-    copy: &'a Copy,
-    sources: Vec<Source>,
-    /// Names and contents of heredocs.
-    files: Vec<(String, String)>,
+pub(crate) struct Job<'a> {
+    pub(crate) at: &'a Position,
+    pub(crate) copy: &'a Copy,
+    pub(crate) items: Vec<Item>,
     /// Absolute, cleaned.
-    destination: String,
+    pub(crate) destination: String,
     /// The destination was written as a directory.
-    into_dir: bool,
-    changes: Changes,
+    pub(crate) into_dir: bool,
+    pub(crate) changes: Changes,
+}
+
+/// One thing to copy.
+pub(crate) enum Item {
+    /// From the tree, or from what `--parents` and `--exclude` leave of it.
+    File {
+        source: Source,
+        narrowed: Option<SourceTree>,
+    },
+    Download(Download),
+    Heredoc {
+        name: String,
+        content: String,
+    },
 }
 
 pub(crate) fn run(
@@ -42,30 +53,27 @@ pub(crate) fn run(
 ) -> Result<()> {
     let image_tree = match &copy.from {
         None => None,
-        Some(from) => Some(image_tree(run, stage, at, from)?),
+        Some(from) => Some(tree_of(run, stage, at, from)?),
     };
     let tree = image_tree.as_ref().unwrap_or(run.context);
     let (job, created_by) = prepare(run, state, at, copy, tree)?;
-    let count = job.sources.len().to_string();
-    let mut hasher = state.step_key(&[&created_by, &job.destination, &count]);
-    for source in &job.sources {
-        tree.hash(source, &mut hasher)?;
+    let flags = format!("{created_by:?} {:?} {:?} {:?}", copy.link, copy.exclude, copy.unpack);
+    let mut hasher = state.step_key(&[&flags, &job.destination, &job.items.len().to_string()]);
+    for item in &job.items {
+        hash(item, tree, &mut hasher)?;
         run.check_cancel()?;
-    }
-    for (heredoc, (_, content)) in copy.inline.iter().zip(&job.files) {
-        hash_heredoc(heredoc, content, &mut hasher);
     }
     let key = hasher.finalize();
     run.cached(state, &key, &created_by, |run, state| {
         let upper = run.scratch_dir("copy")?;
         let view = if copy.link { view::open(&[], &run.empty)? } else { run.view(state)? };
-        write(run, &job, tree, &view, &upper)?;
+        copy_write::write(run, &job, tree, &view, &upper)?;
         Ok(Some(upper))
     })
 }
 
-/// The files of another stage or of an image.
-pub(crate) fn image_tree(
+/// The files that a `--from` names: another stage's, an image's, or a directory's of the request.
+pub(crate) fn tree_of(
     run: &mut Execution<'_>,
     stage: usize,
     at: &Position,
@@ -73,10 +81,37 @@ pub(crate) fn image_tree(
 ) -> Result<SourceTree> {
     let layers = match origin(run.file, stage, at, from)? {
         Origin::Stage(index) => run.stage(index)?.layers().to_vec(),
+        Origin::Image(name) if name == "scratch" => Vec::new(),
         Origin::Image(name) => super::from::image(run, at, &name)?.layers().to_vec(),
+        Origin::Context(name) => match run.request.contexts.get(&name) {
+            Some(NamedContext::Directory(path)) => {
+                let root = at::open_root(path).map_err(BuildError::sys("open the context", path))?;
+                let ignore = crate::builder::read_ignore(&root, &[".dockerignore"])?;
+                return Ok(SourceTree { root, ignore, owned_by_root: true, only: None });
+            }
+            Some(NamedContext::Image(image)) => {
+                super::from::image(run, at, &image.clone())?.layers().to_vec()
+            }
+            None => Vec::new(),
+        },
     };
-    let root = view::open(&run.lowers(&layers)?, &run.empty)?;
-    Ok(SourceTree { root, ignore: Ignore::default(), owned_by_root: false })
+    Ok(SourceTree::whole(view::open(&run.lowers(&layers)?, &run.empty)?))
+}
+
+fn hash(item: &Item, tree: &SourceTree, hasher: &mut blake3::Hasher) -> Result<()> {
+    match item {
+        Item::File { source, narrowed } => narrowed.as_ref().unwrap_or(tree).hash(source, hasher),
+        Item::Download(download) => {
+            field(hasher, download.name.as_bytes());
+            field(hasher, download.sha256.as_bytes());
+            Ok(())
+        }
+        Item::Heredoc { name, content } => {
+            field(hasher, name.as_bytes());
+            field(hasher, content.as_bytes());
+            Ok(())
+        }
+    }
 }
 
 /// Expands, looks up and checks; gives the job and its canonical text.
@@ -89,45 +124,79 @@ fn prepare<'a>(
 ) -> Result<(Job<'a>, String)> {
     let word = |text: &str| expand(run.file, state, at, text);
     let keyword = copy.keyword();
-    let patterns = copy.sources.iter().map(|source| word(source)).collect::<Result<Vec<_>>>()?;
-    let mut sources = Vec::new();
-    for pattern in &patterns {
-        if copy.unpack {
-            refuse_remote(at, pattern)?;
-        }
-        sources.extend(tree.select(at, keyword, pattern)?);
+    let mut text = vec![keyword.to_owned()];
+    text.extend(copy.parents.then(|| "--parents".to_owned()));
+    let changes = changes(run, state, at, copy, &mut text)?;
+    let mut items = Vec::new();
+    for source in &copy.sources {
+        let source = word(source)?;
+        items.extend(items_of(run, state, at, copy, tree, &source)?);
+        text.push(source);
     }
-    let destination = word(&copy.destination)?;
-    if destination.is_empty() {
-        return Err(at.error(format!("{keyword}: the destination is empty")));
-    }
-    let into_dir = destination.ends_with('/') || matches!(destination.rsplit('/').next(), Some("." | ".."));
-    if sources.len() + copy.inline.len() > 1 && !into_dir {
-        return Err(at.hinted(
-            format!("When using {keyword} with more than one source file, the destination must be a directory and end with a /"),
-            format!("write {destination}/"),
-        ));
-    }
-    let mut files = Vec::new();
     for heredoc in &copy.inline {
         let content = if heredoc.chomp { cut_tabs(&heredoc.content) } else { heredoc.content.clone() };
         let content = if heredoc.expand {
-            expand_text(&content, run.file.escape, &|name| state.variable(name))
-                .map_err(|message| at.error(message))?
+            expand_text(&content, '\\', &|name| state.variable(name)).map_err(|message| at.error(message))?
         } else {
             content
         };
-        files.push((heredoc.name.clone(), content));
+        text.push(format!("<<{}", heredoc.name));
+        items.push(Item::Heredoc { name: heredoc.name.clone(), content });
     }
-    let mut text = vec![keyword.to_owned()];
-    text.extend(copy.from.iter().map(|from| format!("--from={from}")));
-    let changes = changes(run, state, at, copy, &mut text)?;
-    text.extend(copy.link.then(|| "--link".to_owned()));
-    text.extend(patterns);
-    text.extend(files.iter().map(|(name, _)| format!("<<{name}")));
+    let destination = word(&copy.destination)?;
+    let into_dir = destination.is_empty()
+        || destination.ends_with('/')
+        || matches!(destination.rsplit('/').next(), Some("." | ".."));
     text.push(destination.clone());
     let destination = absolute(state.working_dir(), &destination);
-    Ok((Job { at, copy, sources, files, destination, into_dir, changes }, text.join(" ")))
+    Ok((Job { at, copy, items, destination, into_dir, changes }, text.join(" ")))
+}
+
+/// What one source names.
+fn items_of(
+    run: &Execution<'_>,
+    state: &State,
+    at: &Position,
+    copy: &Copy,
+    tree: &SourceTree,
+    source: &str,
+) -> Result<Vec<Item>> {
+    let remote = Remote::of(at, copy, source)?;
+    if let Some(Remote::Http) = remote {
+        let checksum = copy.checksum.as_deref().map(|text| expand(run.file, state, at, text)).transpose()?;
+        let fetched = download::fetch(run, at, source, checksum.as_deref())?;
+        return Ok(vec![Item::Download(fetched)]);
+    }
+    if copy.checksum.is_some() {
+        return Err(at.error("checksum requires HTTP(S) or Git sources"));
+    }
+    let (root, include) = if copy.parents { pivot(source) } else { (source, None) };
+    // With --parents a name without wildcards must be there, as it must without.
+    if let Some(pattern) = include.filter(|pattern| !has_wildcard(root) && !has_wildcard(pattern)) {
+        tree.select(at, copy.keyword(), &format!("{root}/{pattern}"))?;
+    }
+    let found = tree.select(at, copy.keyword(), root)?;
+    if include.is_none() && copy.exclude.is_empty() {
+        return Ok(found.into_iter().map(|source| Item::File { source, narrowed: None }).collect());
+    }
+    let filter = Filter::new(at, include, &copy.exclude)?;
+    let narrow = |source: Source| {
+        let narrowed = Some(filter.apply(tree, &source)?);
+        Ok(Item::File { source, narrowed })
+    };
+    found.into_iter().map(narrow).collect()
+}
+
+/// Where `--parents` begins to keep directories (`a/./b`), and the pattern from there on.
+fn pivot(source: &str) -> (&str, Option<&str>) {
+    match source.split_once("/./") {
+        Some((root, pattern)) => (root, Some(pattern)),
+        None => ("/", Some(source.trim_start_matches("./").trim_start_matches('/'))),
+    }
+}
+
+fn has_wildcard(text: &str) -> bool {
+    naru_types::pattern::is_glob(text)
 }
 
 /// `--chown` and `--chmod`.
@@ -153,69 +222,8 @@ fn changes(
     }
     if let Some(mode) = &copy.chmod {
         let mode = expand(run.file, state, at, mode)?;
-        changes.mode = Some(octal(at, &mode)?);
+        changes.mode = Some(Chmod::parse(&mode).map_err(|message| at.error(message))?);
         text.push(format!("--chmod={mode}"));
     }
     Ok(changes)
-}
-
-fn write(
-    run: &mut Execution<'_>,
-    job: &Job<'_>,
-    tree: &SourceTree,
-    view: &OwnedFd,
-    upper: &Path,
-) -> Result<()> {
-    let destination = resolve(view.as_fd(), Path::new(&job.destination), true)
-        .map_err(|errno| job.at.error(format!("cannot copy to {}: {errno}", job.destination)))?;
-    let is_dir = destination.stat.as_ref().is_some_and(at::is_dir);
-    if job.into_dir && destination.stat.is_some() && !is_dir {
-        return Err(job.at.error(format!("cannot copy to non-directory: {}", job.destination)));
-    }
-    let into_dir = job.into_dir || is_dir;
-    let cancel = run.request.cancel.clone();
-    let mut writer = LayerWriter {
-        at: job.at,
-        upper: at::open_root(upper).map_err(BuildError::sys("open", upper))?,
-        view: view.as_fd(),
-        changes: job.changes,
-        cancel: &cancel,
-        links: HashMap::new(),
-    };
-    for source in &job.sources {
-        let packed = if job.copy.unpack { archive::detect(job.at, tree, source)? } else { None };
-        if let Some(compression) = packed {
-            let staging = run.scratch_dir("unpack")?;
-            archive::extract(job.at, tree, source, compression, &staging)?;
-            copy_unpacked(&mut writer, &staging, &destination.path)?;
-            std::fs::remove_dir_all(&staging).map_err(BuildError::io("remove", &staging))?;
-        } else if at::is_dir(&source.stat) {
-            writer.copy(tree, source, &destination.path)?;
-        } else {
-            writer.copy(tree, source, &leaf(view, &destination, into_dir, &source.name)?)?;
-        }
-    }
-    for (name, content) in &job.files {
-        writer.write_file(&leaf(view, &destination, into_dir, OsStr::new(name))?, content.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Where a file called `name` goes: into the destination, or in its place.
-fn leaf(view: &OwnedFd, destination: &Resolved, into_dir: bool, name: &OsStr) -> Result<PathBuf> {
-    let path = if into_dir { destination.path.join(name) } else { destination.path.clone() };
-    // The last component is not followed: a link there is replaced.
-    let found = resolve(view.as_fd(), &path, false).map_err(BuildError::sys("read", &path))?;
-    Ok(found.path)
-}
-
-fn copy_unpacked(writer: &mut LayerWriter<'_>, staging: &Path, target: &Path) -> Result<()> {
-    let root = at::open_root(staging).map_err(BuildError::sys("open", staging))?;
-    let stat = rustix::fs::fstat(&root).map_err(BuildError::sys("read", staging))?;
-    let tree = SourceTree { root, ignore: Ignore::default(), owned_by_root: false };
-    // Inode numbers of one staging directory may come again in the next.
-    writer.links.clear();
-    writer.copy(&tree, &Source { path: PathBuf::new(), name: "".into(), stat }, target)?;
-    writer.links.clear();
-    Ok(())
 }

@@ -6,7 +6,8 @@ use crate::dockerfile::instruction::{Dockerfile, Stage};
 use crate::error::{BuildError, Position, Result};
 use crate::event::BuildEvent;
 use crate::execute::Execution;
-use crate::plan::stage_named;
+use crate::plan::{context_named, replaced, stage_named};
+use crate::request::NamedContext;
 use crate::state::State;
 use naru_image::{Image, Progress, PullOptions};
 use naru_types::platform::Platform;
@@ -29,6 +30,9 @@ pub(crate) fn expand_base(args: &BuildArgs, file: &Dockerfile, stage: &Stage) ->
 /// The state that stage `index` starts from.
 pub(crate) fn base(run: &mut Execution<'_>, index: usize) -> Result<State> {
     let stage = &run.file.stages[index];
+    if let Some(name) = replaced(run.file, stage) {
+        return context(run, &stage.at, &name.to_owned());
+    }
     check_platform(run, stage)?;
     let base = expand_base(&run.args, run.file, stage)?;
     if let Some(earlier) = stage_named(run.file, index, &base) {
@@ -40,7 +44,26 @@ pub(crate) fn base(run: &mut Execution<'_>, index: usize) -> Result<State> {
     if base == "scratch" {
         return Ok(State::scratch(&run.host));
     }
-    let image = image(run, &stage.at, &base)?;
+    if let Some(name) = context_named(run.file, &base) {
+        return context(run, &stage.at, &name.to_owned());
+    }
+    start(run, &stage.at, &base)
+}
+
+/// FROM a name that the request gave a meaning.
+fn context(run: &mut Execution<'_>, at: &Position, name: &str) -> Result<State> {
+    match run.request.contexts.get(name) {
+        Some(NamedContext::Image(image)) => start(run, at, &image.clone()),
+        Some(NamedContext::Directory(_)) => Err(at.unsupported(
+            format!("the build context {name:?} is a directory, which cannot be a base image"),
+            "begin with `FROM scratch` and `COPY --from=` that context",
+        )),
+        None => Err(at.error(format!("no build context is called {name:?}"))),
+    }
+}
+
+fn start(run: &mut Execution<'_>, at: &Position, name: &str) -> Result<State> {
+    let image = image(run, at, name)?;
     run.tell(BuildEvent::StepDone { image: image.id });
     Ok(State::from_image(&image.id, &image.config))
 }

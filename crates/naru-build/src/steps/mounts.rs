@@ -1,37 +1,46 @@
 //! `RUN --mount`: directories made ready before the step and put in order after it.
 
-use crate::dockerfile::instruction::{RunMount, RunMountKind, Sharing};
+use crate::dockerfile::instruction::{MountFlag, RunMount, RunMountKind};
+use crate::dockerfile::{expand, mount, run::mount_error};
 use crate::error::{BuildError, Position, Result};
 use crate::execute::Execution;
 use crate::files::at;
 use crate::files::resolve::resolve;
-use crate::files::source::field;
+use crate::files::source::{SourceTree, field};
 use crate::files::write::{Changes, LayerWriter};
 use crate::runner::{StepMount, StepMountKind};
 use crate::state::{State, absolute};
+use crate::steps::{cache_mounts, lent};
 use rustix::fd::AsFd;
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
+use std::any::Any;
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How often a step that waits for a locked cache looks again, and looks whether it is cancelled.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-/// The most directories of one private cache.
-const PRIVATE_MAX: usize = 64;
-
-/// Mounts that are ready; the caches stay locked until this is dropped.
+/// Mounts that are ready; the caches stay locked and what the client lent stays open until this is dropped.
 #[derive(Default)]
 pub(crate) struct Prepared {
     pub(crate) mounts: Vec<StepMount>,
-    #[allow(dead_code)] // held, never read
-    locks: Vec<File>,
+    /// `KEY=value` of secrets and of the SSH agent's socket.
+    pub(crate) env: Vec<String>,
+    pub(crate) locks: Vec<File>,
+    pub(crate) guards: Vec<Box<dyn Any + Send>>,
 }
 
-/// Takes a mount into the step's key: a cache's content doesn't count, a bound tree's does.
+/// The mounts of a RUN with their variables replaced.
+pub(crate) fn read(
+    run: &Execution<'_>,
+    state: &State,
+    at: &Position,
+    flags: &[MountFlag],
+) -> Result<Vec<RunMount>> {
+    let word = |value: &str| expand::expand(value, run.file.escape, &|name| state.variable(name));
+    let read = |flag: &MountFlag| mount::parse(&flag.text, &word).map_err(|error| mount_error(at, error));
+    flags.iter().map(read).collect()
+}
+
+/// Takes a mount into the step's key: what a bound tree holds counts, what a cache holds or a client lends
+/// doesn't.
 pub(crate) fn hash(
     run: &mut Execution<'_>,
     stage: usize,
@@ -40,8 +49,8 @@ pub(crate) fn hash(
     hasher: &mut blake3::Hasher,
 ) -> Result<()> {
     field(hasher, format!("{mount:?}").as_bytes());
-    if let RunMountKind::Bind { from, source } = &mount.kind {
-        let image = from.as_ref().map(|from| super::copy::image_tree(run, stage, at, from)).transpose()?;
+    if let RunMountKind::Bind { from, source, .. } = &mount.kind {
+        let image = from.as_ref().map(|from| super::copy::tree_of(run, stage, at, from)).transpose()?;
         let tree = image.as_ref().unwrap_or(run.context);
         for found in tree.select(at, "RUN --mount", source)? {
             tree.hash(&found, hasher)?;
@@ -61,21 +70,32 @@ pub(crate) fn prepare(
     for mount in mounts {
         let kind = match &mount.kind {
             RunMountKind::Tmpfs { size } => StepMountKind::Tmpfs { size: *size },
-            RunMountKind::Bind { from, source } => StepMountKind::Bind {
+            RunMountKind::Bind { from, source, read_only } => StepMountKind::Bind {
                 source: copied(run, stage, at, from.as_deref(), source)?,
-                read_only: true,
+                read_only: *read_only,
             },
-            RunMountKind::Cache { id, sharing, read_only, mode, uid, gid } => {
-                let name = blake3::hash(id.as_bytes()).to_hex();
-                let base = run.cache.mounts().join(name.as_str());
-                let (source, lock) = lock_cache(run, &base, *sharing, (*mode, *uid, *gid))?;
-                prepared.locks.push(lock);
-                StepMountKind::Bind { source, read_only: *read_only }
+            RunMountKind::Cache { .. } => cache_mounts::prepare(run, stage, at, mount, &mut prepared)?,
+            RunMountKind::Secret { .. } => {
+                lent::secret(run, state, at, mount, &mut prepared)?;
+                continue;
+            }
+            RunMountKind::Ssh { .. } => {
+                lent::ssh(run, state, at, mount, &mut prepared)?;
+                continue;
             }
         };
-        prepared.mounts.push(StepMount { target: absolute(state.working_dir(), &mount.target), kind });
+        prepared.mounts.push(StepMount { target: target(state, at, mount)?, kind });
     }
     Ok(prepared)
+}
+
+/// Where a bind, cache or tmpfs goes.
+fn target(state: &State, at: &Position, mount: &RunMount) -> Result<String> {
+    let target = absolute(state.working_dir(), mount.target.as_deref().unwrap_or_default());
+    if target == "/" {
+        return Err(at.hinted(format!("invalid mount target {target:?}"), "add target=/path"));
+    }
+    Ok(target)
 }
 
 /// A copy of what is to be bound, so that `.dockerignore` holds and nothing of the original can change.
@@ -86,19 +106,29 @@ fn copied(
     from: Option<&str>,
     source: &str,
 ) -> Result<PathBuf> {
-    let image = from.map(|from| super::copy::image_tree(run, stage, at, from)).transpose()?;
+    let image = from.map(|from| super::copy::tree_of(run, stage, at, from)).transpose()?;
     let dir = run.scratch_dir("bind")?;
-    let tree = image.as_ref().unwrap_or(run.context);
+    copy_tree(run, at, image.as_ref().unwrap_or(run.context), source, &dir)
+}
+
+/// Copies what `source` names into `dir` and gives the path of the copy: `dir`, or the one file in it.
+pub(crate) fn copy_tree(
+    run: &Execution<'_>,
+    at: &Position,
+    tree: &SourceTree,
+    source: &str,
+    dir: &Path,
+) -> Result<PathBuf> {
     let nothing = at::open_root(&run.empty).map_err(BuildError::sys("open", &run.empty))?;
     let mut writer = LayerWriter {
         at,
-        upper: at::open_root(&dir).map_err(BuildError::sys("open", &dir))?,
+        upper: at::open_root(dir).map_err(BuildError::sys("open", dir))?,
         view: nothing.as_fd(),
         changes: Changes::default(),
         cancel: &run.request.cancel,
         links: HashMap::new(),
     };
-    let mut bound = dir.clone();
+    let mut bound = dir.to_owned();
     for found in tree.select(at, "RUN --mount", source)? {
         if at::is_dir(&found.stat) {
             writer.copy(tree, &found, Path::new(""))?;
@@ -108,67 +138,6 @@ fn copied(
         }
     }
     Ok(bound)
-}
-
-/// The directory of a cache, made if missing, and the lock on it.
-fn lock_cache(
-    run: &Execution<'_>,
-    base: &Path,
-    sharing: Sharing,
-    look: (u32, u32, u32),
-) -> Result<(PathBuf, File)> {
-    match sharing {
-        Sharing::Private => {
-            for number in 0..PRIVATE_MAX {
-                let dir = base.with_extension(format!("private{number}"));
-                make(&dir, look)?;
-                if let Some(lock) = try_lock(&dir)? {
-                    return Ok((dir, lock));
-                }
-            }
-            let source = std::io::Error::other(format!("{PRIVATE_MAX} steps use it at once"));
-            Err(BuildError::Io { step: "use the private cache", path: base.to_owned(), source })
-        }
-        Sharing::Shared | Sharing::Locked => {
-            make(base, look)?;
-            let operation = match sharing {
-                Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
-                Sharing::Shared | Sharing::Private => FlockOperation::NonBlockingLockShared,
-            };
-            loop {
-                if let Some(lock) = flock(base, operation)? {
-                    return Ok((base.to_owned(), lock));
-                }
-                run.check_cancel()?;
-                std::thread::sleep(LOCK_POLL);
-            }
-        }
-    }
-}
-
-fn make(dir: &Path, (mode, uid, gid): (u32, u32, u32)) -> Result<()> {
-    match fs::create_dir(dir) {
-        Ok(()) => {
-            chown(dir, Some(uid), Some(gid)).map_err(BuildError::io("chown", dir))?;
-            fs::set_permissions(dir, fs::Permissions::from_mode(mode)).map_err(BuildError::io("chmod", dir))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(BuildError::io("make the directory", dir)(error)),
-    }
-}
-
-/// An exclusive lock on a directory, or `None` when somebody else has one.
-pub(crate) fn try_lock(dir: &Path) -> Result<Option<File>> {
-    flock(dir, FlockOperation::NonBlockingLockExclusive)
-}
-
-fn flock(dir: &Path, operation: FlockOperation) -> Result<Option<File>> {
-    let file = File::open(dir).map_err(BuildError::io("open", dir))?;
-    match rustix::fs::flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(BuildError::sys("lock", dir)(errno)),
-    }
 }
 
 /// Which places in the root will come to be only because something is mounted on them: each target and

@@ -38,12 +38,13 @@ pub(crate) fn run(
     if let Some(script) = &command.script {
         field(&mut hasher, script.content.as_bytes());
     }
-    for mount in &command.mounts {
+    let flags = mounts::read(run, state, at, &command.mounts)?;
+    for mount in &flags {
         mounts::hash(run, stage, at, mount, &mut hasher)?;
     }
     let key = hasher.finalize();
     run.cached(state, &key, &created_by, |run, state| {
-        let mut prepared = mounts::prepare(run, stage, state, at, &command.mounts)?;
+        let mut prepared = mounts::prepare(run, stage, state, at, &flags)?;
         if let Some(script) = &command.script {
             let source = script_file(run, &script.content)?;
             let kind = StepMountKind::Bind { source, read_only: true };
@@ -71,7 +72,7 @@ fn execute(
         upper: upper.clone(),
         work: work.clone(),
         args,
-        env: environment(run, state),
+        env: environment(run, state, &prepared.env),
         cwd: state.working_dir().to_owned(),
         user: state.config.config.user.clone(),
         network: command.network.unwrap_or(run.request.network),
@@ -102,8 +103,9 @@ fn execute(
     Ok(Some(upper))
 }
 
-/// PATH first if the image has none, then the image's variables, then arguments that no variable hides.
-fn environment(run: &Execution<'_>, state: &State) -> Vec<String> {
+/// PATH first if the image has none, then the image's variables, then arguments that no variable hides; what
+/// the client lends hides all of them.
+fn environment(run: &Execution<'_>, state: &State, lent: &[String]) -> Vec<String> {
     let mut env = Vec::new();
     if state.env("PATH").is_none() {
         env.push(format!("PATH={DEFAULT_PATH}"));
@@ -117,6 +119,9 @@ fn environment(run: &Execution<'_>, state: &State) -> Vec<String> {
             seen.push(name);
         }
     }
+    let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+    env.retain(|entry| !lent.iter().any(|lent| name(lent) == name(entry)));
+    env.extend(lent.iter().cloned());
     env
 }
 
