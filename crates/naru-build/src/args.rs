@@ -30,8 +30,10 @@ pub(crate) struct BuildArgs {
 }
 
 impl BuildArgs {
-    pub(crate) fn new(given: &BTreeMap<String, String>, host: &Platform) -> Self {
+    /// `target`: the name of the stage that is built.
+    pub(crate) fn new(given: &BTreeMap<String, String>, host: &Platform, target: Option<&str>) -> Self {
         let mut platform = BTreeMap::new();
+        platform.insert("TARGETSTAGE".to_owned(), target.unwrap_or("default").to_owned());
         for side in ["BUILD", "TARGET"] {
             platform.insert(format!("{side}PLATFORM"), host.to_string());
             platform.insert(format!("{side}OS"), host.os.clone());

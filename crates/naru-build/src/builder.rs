@@ -113,6 +113,8 @@ impl Builder {
         for text in &file.warnings {
             sink(BuildEvent::Warning { text: text.clone() });
         }
+        let last = file.stages.last().and_then(|stage| stage.name.as_deref());
+        let target = request.target.as_deref().filter(|target| !target.is_empty()).or(last);
         let mut execution = Execution {
             store: &self.store,
             cache: &self.cache,
@@ -121,7 +123,7 @@ impl Builder {
             file: &file,
             context: &context,
             events: &mut sink,
-            args: BuildArgs::new(&request.args, &host),
+            args: BuildArgs::new(&request.args, &host, target),
             host,
             lease: self.store.lease(),
             scratch,

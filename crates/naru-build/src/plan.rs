@@ -47,13 +47,15 @@ pub(crate) fn needed(
     Ok((0..=last).filter(|index| needed[*index]).collect())
 }
 
-/// Checks every `--from` of the file, in needed stages or not.
+/// Checks the stage numbers of every `--from`, in needed stages or not.
 pub(crate) fn check(file: &Dockerfile) -> Result<()> {
     for (index, stage) in file.stages.iter().enumerate() {
         for step in &stage.steps {
-            step_sources(&step.instruction)
-                .into_iter()
-                .try_for_each(|from| origin(file, index, &step.at, from).map(drop))?;
+            for from in step_sources(&step.instruction) {
+                if from.parse::<usize>().is_ok_and(|number| number >= file.stages.len()) {
+                    origin(file, index, &step.at, from)?;
+                }
+            }
         }
     }
     Ok(())
@@ -64,9 +66,7 @@ pub(crate) fn origin(file: &Dockerfile, index: usize, at: &Position, from: &str)
     if let Ok(number) = from.parse::<usize>() {
         return match number {
             number if number < index => Ok(Origin::Stage(number)),
-            number if number == index => {
-                Err(at.error(format!("invalid from flag value {from}: refers to the current build stage")))
-            }
+            number if number == index => Err(circular(file, index, at)),
             _ if number >= file.stages.len() => Err(at.hinted(
                 format!("invalid stage index {from}"),
                 format!("stages are counted from 0; this is stage {index}"),
@@ -83,15 +83,28 @@ pub(crate) fn origin(file: &Dockerfile, index: usize, at: &Position, from: &str)
     if let Some(stage) = stage_named(file, index, from) {
         return Ok(Origin::Stage(stage));
     }
-    let later = file.stages[index.min(file.stages.len())..].iter().any(|stage| is_named(stage, from));
+    if is_named(&file.stages[index], from) {
+        return Err(circular(file, index, at));
+    }
+    let later = file.stages[index..].iter().any(|stage| is_named(stage, from));
     if later {
+        let current = display_name(file, index);
         let message = format!(
-            "cannot copy from stage {from:?}, it needs to be defined before current stage {:?}",
-            file.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"))
+            "cannot copy from stage {from:?}, it needs to be defined before current stage {current:?}"
         );
         return Err(at.hinted(message, "move that stage up"));
     }
     Ok(Origin::Image(from.to_owned()))
+}
+
+fn circular(file: &Dockerfile, index: usize, at: &Position) -> BuildError {
+    let message = format!("circular dependency detected on stage: {}", display_name(file, index));
+    at.hinted(message, "a stage cannot take from itself")
+}
+
+/// What BuildKit calls a stage.
+pub(crate) fn display_name(file: &Dockerfile, index: usize) -> String {
+    file.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"))
 }
 
 /// The name of the request's own that stands in a stage's place.
@@ -160,12 +173,15 @@ mod tests {
     #[test]
     fn wrong_origins() {
         for (text, expect) in [
-            ("FROM a\nCOPY --from=0 a b", "refers to the current build stage"),
+            ("FROM a\nCOPY --from=0 a b", "circular dependency detected on stage: stage-0"),
             ("FROM a\nCOPY --from=3 a b", "invalid stage index 3"),
-            ("FROM a\nCOPY --from=x a b\nFROM b AS x", "needs to be defined before"),
-            ("FROM a AS x\nCOPY --from=x a b", "needs to be defined before"),
+            ("FROM a AS y\nCOPY --from=x a b\nFROM b AS x\nFROM y", "needs to be defined before"),
+            ("FROM a AS x\nCOPY --from=x a b", "circular dependency detected on stage: x"),
         ] {
-            let error = check(&parse("Dockerfile", text).unwrap()).unwrap_err().to_string();
+            let file = parse("Dockerfile", text).unwrap();
+            let error =
+                check(&file).and_then(|()| needed(&file, None, &|stage| Ok(stage.base.clone())).map(drop));
+            let error = error.unwrap_err().to_string();
             assert!(error.contains(expect), "{text:?}: {error}");
         }
     }

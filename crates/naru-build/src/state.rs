@@ -19,8 +19,10 @@ pub(crate) struct State {
     /// `config.rootfs.diff_ids` are the layers, lowest first.
     pub(crate) config: ImageConfig,
     pub(crate) key: Key,
-    /// ARGs in scope that have a value.
-    pub(crate) args: BTreeMap<String, String>,
+    /// Variables whose last word an ARG or an ENV of this build had: they hide the image's own.
+    scope: BTreeMap<String, String>,
+    /// The names of the ARGs so far, in order.
+    args: Vec<String>,
     /// CMD was set in this stage: a later ENTRYPOINT leaves it alone.
     pub(crate) cmd_set: bool,
 }
@@ -28,12 +30,15 @@ pub(crate) struct State {
 impl State {
     /// `FROM scratch`.
     pub(crate) fn scratch(platform: &Platform) -> Self {
-        let config = ImageConfig {
+        let mut config = ImageConfig {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
             variant: platform.variant.clone(),
             ..ImageConfig::default()
         };
+        // As BuildKit has it: an image that begins with nothing knows where its programs are.
+        config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+        config.config.working_dir = "/".into();
         Self::new(config, b"scratch")
     }
 
@@ -46,7 +51,7 @@ impl State {
 
     fn new(config: ImageConfig, identity: &[u8]) -> Self {
         let key = blake3::hash(&[b"naru-build 1\0", identity].concat());
-        Self { config, key, args: BTreeMap::new(), cmd_set: false }
+        Self { config, key, scope: BTreeMap::new(), args: Vec::new(), cmd_set: false }
     }
 
     pub(crate) fn layers(&self) -> &[Digest] {
@@ -90,9 +95,37 @@ impl State {
         hasher
     }
 
-    /// A variable: ENV wins over ARG.
+    /// A variable: of an ENV and an ARG of one name the later counts, as in BuildKit.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
-        self.env(name).or_else(|| self.args.get(name).cloned())
+        self.scope.get(name).cloned().or_else(|| self.env(name))
+    }
+
+    /// An ARG, with its value if it has one.
+    pub(crate) fn declare(&mut self, name: &str, value: Option<&str>) {
+        if !self.args.iter().any(|known| known == name) {
+            self.args.push(name.to_owned());
+        }
+        if let Some(value) = value {
+            self.scope.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    /// The ARGs so far, each as `name=value`.
+    pub(crate) fn declared(&self) -> Vec<String> {
+        let entry = |name: &String| format!("{name}={}", self.variable(name).unwrap_or_default());
+        self.args.iter().map(entry).collect()
+    }
+
+    /// The variables of a step: the image's, then those of ARGs, each once.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let pair = |entry: &String| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_owned(), self.scope.get(name).map_or(value, String::as_str).to_owned())
+        };
+        let mut found: Vec<(String, String)> = self.config.config.env.iter().map(pair).collect();
+        let extra = self.scope.iter().filter(|(name, _)| self.env(name).is_none());
+        found.extend(extra.map(|(name, value)| (name.clone(), value.clone())));
+        found
     }
 
     pub(crate) fn env(&self, name: &str) -> Option<String> {
@@ -104,6 +137,9 @@ impl State {
     }
 
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        if self.scope.contains_key(name) {
+            self.scope.insert(name.to_owned(), value.to_owned());
+        }
         let entry = format!("{name}={value}");
         let env = &mut self.config.config.env;
         match env.iter_mut().find(|old| old.split('=').next() == Some(name)) {
@@ -156,14 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn env_wins_over_arg() {
+    fn the_later_of_env_and_arg_counts() {
         let mut state = State::scratch(&Platform::host());
-        state.args.insert("A".into(), "arg".into());
+        state.declare("A", Some("arg"));
+        state.declare("B", None);
         assert_eq!(state.variable("A").as_deref(), Some("arg"));
         state.set_env("A", "x=y");
         state.set_env("A", "z=y");
         assert_eq!(state.variable("A").as_deref(), Some("z=y"));
-        assert_eq!(state.config.config.env, ["A=z=y"]);
+        assert_eq!(state.declared(), ["A=z=y", "B="]);
+        assert_eq!(state.config.config.env[1..], ["A=z=y"]);
+        state.declare("A", Some("again"));
+        assert_eq!(state.environment()[1..], [("A".to_owned(), "again".to_owned())]);
+        assert_eq!(state.config.config.env[1..], ["A=z=y"]);
     }
 
     #[test]

@@ -160,16 +160,7 @@ fn broken_dockerfiles_change_nothing() {
             "Dockerfile:2: COPY failed: file not found in build context or excluded by .dockerignore: stat nope: file does not exist (in `COPY nope /`)",
             Kind::InvalidInput,
         ),
-        (
-            "FROM base\nCOPY no* /",
-            "Dockerfile:2: COPY failed: no source files were specified (in `COPY no* /`)",
-            Kind::InvalidInput,
-        ),
-        (
-            "FROM base\nCOPY a dir /x",
-            "Dockerfile:2: When using COPY with more than one source file",
-            Kind::InvalidInput,
-        ),
+        ("FROM base\nCOPY a dir /x", "Dockerfile:2: cannot copy to non-directory: /x", Kind::InvalidInput),
         (
             "FROM base\nCOPY --chown=nobody a /",
             "Dockerfile:2: unable to find user nobody",
@@ -181,7 +172,7 @@ fn broken_dockerfiles_change_nothing() {
             "Dockerfile:2: cannot copy to non-directory: /bin/busybox",
             Kind::InvalidInput,
         ),
-        ("FROM base\nCOPY --from=5 a /", "Dockerfile:2: invalid from flag value 5", Kind::InvalidInput),
+        ("FROM base\nCOPY --from=5 a /", "Dockerfile:2: invalid stage index 5", Kind::InvalidInput),
         (
             "FROM base\nWORKDIR /bin/sh",
             "Dockerfile:2: /bin/sh exists in the image and is not a directory",
@@ -193,7 +184,11 @@ fn broken_dockerfiles_change_nothing() {
             "Dockerfile:1: platform linux/s390x is not supported",
             Kind::NotImplemented,
         ),
-        ("FROM base\nENV a=${b", "Dockerfile:2: syntax error: missing '}'", Kind::InvalidInput),
+        (
+            "FROM base\nENV a=${b",
+            "Dockerfile:2: failed to process \"${b\": syntax error: missing '}'",
+            Kind::InvalidInput,
+        ),
         ("FROM a//b", "Dockerfile:1: ", Kind::InvalidInput),
     ] {
         let mut wanted = request(&context, text);

@@ -40,7 +40,7 @@ fn places() {
         ("COPY ../../a.txt /x", "x", "a"),
         ("COPY [\"e f\", \"/x y\"]", "x y", "s"),
         ("ENV P=/p/q\nCOPY a.txt $P/", "p/q/a.txt", "a"),
-        ("COPY <<f.txt /h/\n$PATH-x\nf.txt", "h/f.txt", "-x\n"),
+        ("COPY <<f.txt /h/\n$NOPE-x\nf.txt", "h/f.txt", "-x\n"),
         ("ENV V=1\nCOPY <<\"f\" /h\n$V\nf", "h", "$V\n"),
         ("RUN ln -s /srv/real /link\nCOPY a.txt /link/", "srv/real/a.txt", "a"),
         ("RUN mkdir -p /srv/real && ln -s ../srv/real /tmp/up\nCOPY d /tmp/up", "srv/real/sub/two", "2"),
@@ -68,7 +68,7 @@ fn directories_that_are_links_are_not_replaced() {
     let error = result.err().unwrap();
     assert_eq!(error.message(), "Dockerfile:3: cannot copy to non-directory: /lib (in `COPY root /`)");
     let result = world.build(&request(&context, "FROM base\nRUN mkdir -p /t/f\nCOPY f /t/"));
-    assert!(result.err().unwrap().message().contains("cannot replace the directory /t/f with a file"));
+    assert!(result.err().unwrap().message().contains("cannot replace to directory /t/f with file"));
     // A link that the same COPY put there leads nowhere either.
     std::fs::create_dir_all(context.join("one")).unwrap();
     std::fs::create_dir_all(context.join("two/x")).unwrap();
@@ -137,6 +137,35 @@ fn the_last_rules_of_dockerignore() {
     let id = world.build(&other).unwrap().id;
     assert_eq!(world.find(&id, "x/keep"), None);
     assert!(world.find(&id, "x/drop/b").is_some());
+}
+
+#[test]
+fn parents_keeps_the_directories() {
+    let Some(world) = world() else { return };
+    world.base();
+    let context = world.context(&[("a.txt", "a"), ("d/one", "1"), ("d/sub/two", "2"), ("e/sub/three", "3")]);
+    std::fs::set_permissions(context.join("d"), std::fs::Permissions::from_mode(0o750)).unwrap();
+    for (text, expect) in [
+        ("COPY --parents d/sub/two a.txt /x/", vec!["a.txt", "d/sub/two"]),
+        ("COPY --parents d/./sub/two /x/", vec!["sub/two"]),
+        ("COPY --parents ./*/sub/t* /x/", vec!["d/sub/two", "e/sub/three"]),
+        ("COPY --parents ./**/t* /x/", vec!["d/sub/two", "e/sub/three"]),
+        ("COPY --parents d /x/", vec!["d/one", "d/sub/two"]),
+        ("COPY --parents --exclude=**/one d /x/", vec!["d/sub/two"]),
+        ("COPY --parents d/n* /x/", vec![]),
+        ("FROM base AS s\nCOPY d /s/d\nFROM base\nCOPY --from=s --parents /s/./d/one /x/", vec!["d/one"]),
+    ] {
+        let id = build(&world, &context, text);
+        let all = ["a.txt", "d/one", "d/sub/two", "e/sub/three", "sub/two"];
+        let found = all.iter().filter(|path| world.find(&id, &format!("x/{path}")).is_some());
+        assert_eq!(found.copied().collect::<Vec<_>>(), expect, "{text}");
+        if let Some(dir) = world.find(&id, "x/d").filter(|_| !text.contains("--from")) {
+            assert_eq!(dir.metadata().unwrap().mode() & 0o777, 0o750, "{text}");
+        }
+    }
+    let error = world.build(&request(&context, "FROM base\nCOPY --parents d/nope /x/")).err().unwrap();
+    assert!(error.message().starts_with("Dockerfile:2: COPY failed: file not found"), "{error}");
+    world.assert_clean();
 }
 
 #[test]

@@ -17,20 +17,18 @@ pub(super) fn parse(at: &Position, rest: &str, escape: char) -> Result<Healthche
     let duration = |name: &str| match flags.value(at, name)? {
         None => Ok(0),
         Some(text) => parse_duration(&text)
-            .filter(|nanos| *nanos == 0 || *nanos >= DURATION_NANOS_MIN)
-            .ok_or_else(|| {
-                at.hinted(
-                    format!("invalid duration {text:?} for --{name}"),
-                    "write 30s or 1m30s, at least 1ms",
-                )
+            .ok_or_else(|| at.hinted(format!("invalid duration {text:?} for --{name}"), "write 30s or 1m30s"))
+            .and_then(|nanos| match nanos {
+                1..DURATION_NANOS_MIN => Err(at.error(format!("Interval {name:?} cannot be less than 1ms"))),
+                _ => Ok(nanos),
             }),
     };
     let retries = match flags.value(at, "retries")? {
         None => 0,
-        Some(text) => text
-            .parse::<u32>()
-            .map(i64::from)
-            .map_err(|_| at.error(format!("--retries must be a number of at least 0, not {text:?}")))?,
+        Some(text) => text.parse::<u32>().map(i64::from).map_err(|_| match text.parse::<i64>() {
+            Ok(_) => at.error(format!("--retries cannot be negative ({text})")),
+            Err(_) => at.error(format!("--retries must be a number, not {text:?}")),
+        })?,
     };
     let (kind, check) = words::keyword(rest);
     let test = match kind.to_ascii_uppercase().as_str() {

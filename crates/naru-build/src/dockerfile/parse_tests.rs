@@ -130,7 +130,7 @@ fn bad() {
             "did you mean type?",
         ),
         ("RUN --security=insecure cmd", "Dockerfile:2: security.insecure is not allowed", "privileged"),
-        ("RUN --network=foo cmd", "Dockerfile:2: invalid network mode: foo", "none or host"),
+        ("RUN --network=foo cmd", "Dockerfile:2: invalid network mode \"foo\"", "none or host"),
         ("FROM a b", "Dockerfile:2: FROM requires either one or three arguments", "AS name"),
         (
             "FROM a AS 1x",

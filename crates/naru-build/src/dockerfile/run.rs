@@ -67,7 +67,7 @@ fn network(at: &Position, mode: Option<&str>) -> Result<Option<StepNetwork>> {
         Some(other) => {
             let hint = nearest(other, ["default", "none", "host"])
                 .map_or_else(|| "use default, none or host".into(), |meant| format!("did you mean {meant}?"));
-            Err(at.hinted(format!("invalid network mode: {other}"), hint))
+            Err(at.hinted(format!("invalid network mode {other:?}"), hint))
         }
     }
 }

@@ -60,11 +60,10 @@ pub fn read(file: &str, text: &str) -> Result<Source> {
         lines.push(line);
     }
     if lines.is_empty() {
-        return Err(file_error(if text.is_empty() {
-            "the Dockerfile cannot be empty"
-        } else {
-            "file with no instructions"
-        }));
+        return Err(match physical.last() {
+            Some(last) => Position::new(file, physical.len(), last).error("file with no instructions"),
+            None => file_error("the Dockerfile cannot be empty"),
+        });
     }
     Ok(Source { lines, escape: directives.escape, syntax: directives.syntax, warnings: reader.warnings })
 }
@@ -266,7 +265,7 @@ mod tests {
     fn bad_sources() {
         for (source, expect) in [
             ("", "Dockerfile: the Dockerfile cannot be empty"),
-            ("# only\n", "Dockerfile: file with no instructions"),
+            ("# only\n", "Dockerfile:1: file with no instructions (in `# only`)"),
             ("a\0", "Dockerfile: the Dockerfile is not a text file"),
             (
                 "# escape=x\nFROM a",

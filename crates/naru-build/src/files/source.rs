@@ -48,7 +48,8 @@ impl SourceTree {
         Ok(Self { root, ignore: self.ignore.clone(), owned_by_root: self.owned_by_root, only: Some(only) })
     }
 
-    /// What `pattern` names, sorted. Links are followed, within the tree. Nothing found is an error.
+    /// What `pattern` names, sorted. Links are followed, within the tree. That a pattern with wildcards
+    /// finds nothing is no error, as in BuildKit.
     pub(crate) fn select(&self, at: &Position, keyword: &str, pattern: &str) -> Result<Vec<Source>> {
         let mut found: Vec<PathBuf> = vec![PathBuf::new()];
         for part in pattern_parts(pattern) {
@@ -70,18 +71,12 @@ impl SourceTree {
                 return Err(self.not_found(at, keyword, pattern));
             }
         }
-        if sources.is_empty() {
-            return Err(at.hinted(
-                format!("{keyword} failed: no source files were specified"),
-                format!("nothing matches {pattern:?}, or .dockerignore leaves it out"),
-            ));
-        }
         Ok(sources)
     }
 
     fn not_found(&self, at: &Position, keyword: &str, pattern: &str) -> BuildError {
         if !self.owned_by_root {
-            return at.error(format!("{keyword} failed: stat {pattern}: file does not exist"));
+            return at.error(format!("{keyword} failed: lstat {pattern}: no such file or directory"));
         }
         let message = format!(
             "{keyword} failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist"

@@ -31,12 +31,24 @@ pub(crate) struct Changes {
     pub(crate) mode: Option<Chmod>,
 }
 
+impl Changes {
+    /// The mode of a directory that no source has.
+    fn made_mode(&self) -> u32 {
+        match &self.mode {
+            Some(Chmod::Set(mode)) => *mode,
+            Some(Chmod::Change(_)) | None => 0o755,
+        }
+    }
+}
+
 pub(crate) struct LayerWriter<'a> {
     pub(crate) at: &'a Position,
     pub(crate) upper: OwnedFd,
     /// The image below.
     pub(crate) view: BorrowedFd<'a>,
     pub(crate) changes: Changes,
+    /// `--link`: what the image has on the way and is no directory gives way.
+    pub(crate) replace: bool,
     pub(crate) cancel: &'a AtomicBool,
     /// Where the first name of a file with several names has gone, by device and inode.
     pub(crate) links: HashMap<(u64, u64), PathBuf>,
@@ -103,11 +115,11 @@ impl LayerWriter<'_> {
             Some(view) => at::stat_if_any(view, name).map_err(wrap("read"))?,
             None => None,
         };
-        if let Some(stat) = &below
-            && !at::is_dir(stat)
-        {
-            return Err(self.not_a_directory(&path, stat));
-        }
+        let below = match below {
+            Some(stat) if !at::is_dir(&stat) && self.replace => None,
+            Some(stat) if !at::is_dir(&stat) => return Err(self.not_a_directory(&path, &stat)),
+            below => below,
+        };
         match rustix::fs::mkdirat(&place.upper, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => self
                 .dress(&place.upper, name, below.as_ref(), like, place.view.as_ref())
@@ -141,7 +153,8 @@ impl LayerWriter<'_> {
         let ((uid, gid), mode) = match (below, like) {
             (Some(stat), _) => ((stat.st_uid, stat.st_gid), at::permissions(stat)),
             (None, Some(stat)) => (self.owner_of(stat), self.mode_of(stat)),
-            (None, None) => (self.changes.owner.unwrap_or((0, 0)), 0o755),
+            // As BuildKit does, an octal --chmod is for the directories on the way as well.
+            (None, None) => (self.changes.owner.unwrap_or((0, 0)), self.changes.made_mode()),
         };
         set_owner(upper, name, uid, gid)?;
         set_mode(&made, mode)?;
@@ -272,7 +285,7 @@ impl LayerWriter<'_> {
             None => None,
         };
         if [&there, &below].into_iter().flatten().any(at::is_dir) {
-            let message = format!("cannot replace the directory /{} with a file", path.display());
+            let message = format!("cannot replace to directory /{} with file", path.display());
             return Err(self.at.hinted(message, "remove the directory first, or choose another destination"));
         }
         if there.is_some() {

@@ -20,6 +20,7 @@ fn copy_all(from: &Path, view: &Path, upper: &Path) -> Result<(), crate::error::
         upper: at::open_root(upper).unwrap(),
         view: view.as_fd(),
         changes: Changes::default(),
+        replace: false,
         cancel: &AtomicBool::new(false),
         links: HashMap::new(),
     };

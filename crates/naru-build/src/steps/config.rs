@@ -3,6 +3,7 @@
 use crate::dockerfile::expand::expand_words;
 use crate::dockerfile::instruction::{Command, Instruction};
 use crate::dockerfile::parse::{check_signal, ports};
+use crate::dockerfile::words::split_plain;
 use crate::error::{Position, Result};
 use crate::execute::{Execution, expand};
 use crate::state::State;
@@ -14,12 +15,23 @@ pub(crate) fn run(
     at: &Position,
     instruction: &Instruction,
 ) -> Result<()> {
+    if let Instruction::OnBuild(text) = instruction {
+        // As in BuildKit, triggers are in the configuration only.
+        state.config.config.on_build.get_or_insert_default().push(text.clone());
+        let words = ["ONBUILD", text.as_str()];
+        state.key = state.step_key(&words).finalize();
+        return Ok(());
+    }
     let mut next = state.clone();
     let text = apply(run, &mut next, at, instruction)?;
-    // An ARG's value counts where it is used, not where it is declared.
     // The whole configuration is in the key, since the text alone is ambiguous: `a="b c=d"` and `a=b c=d`.
     let config = serde_json::to_string(&next.config.config).unwrap_or_default();
-    let key = state.step_key(&[&text, &config]).finalize();
+    // An ARG's value counts where it is used, so only its names are in the key of the line itself.
+    let key_text = match instruction {
+        Instruction::Arg(args) => args.iter().map(|arg| format!(" {}", arg.name)).collect(),
+        _ => text.clone(),
+    };
+    let key = state.step_key(&[&key_text, &config]).finalize();
     run.cached(&mut next, &key, &text, |_, _| Ok(None))?;
     *state = next;
     Ok(())
@@ -53,24 +65,19 @@ fn apply(
             let mut names = Vec::new();
             for arg in args {
                 let value = run.args.declare(at, arg, file.escape, &|name| state.variable(name))?;
-                if let Some(value) = value {
-                    state.args.insert(arg.name.clone(), value);
-                }
-                names.push(
-                    arg.default.as_ref().map_or(arg.name.clone(), |text| format!("{}={text}", arg.name)),
-                );
+                state.declare(&arg.name, value.as_deref());
+                names.push(value.map_or(arg.name.clone(), |value| format!("{}={value}", arg.name)));
             }
             format!("ARG {}", names.join(" "))
         }
         Instruction::User(text) => {
             config.user = word(text)?;
-            if config.user.is_empty() {
-                return Err(at.error("USER must not be blank"));
-            }
             format!("USER {}", config.user)
         }
         Instruction::Expose(text) => {
-            let words = expand_words(text, file.escape, &|name| before.variable(name))
+            let mut written = split_plain(text);
+            written.sort();
+            let words = expand_words(&written.join(" "), file.escape, &|name| before.variable(name))
                 .map_err(|message| at.error(message))?;
             let mut exposed = Vec::new();
             for word in &words {
@@ -81,14 +88,14 @@ fn apply(
         }
         Instruction::Cmd(command) => {
             let args = arguments(&before, command);
-            let text = format!("CMD {}", json(&args));
+            let text = format!("CMD {}", quoted(&args));
             config.cmd = Some(args);
             state.cmd_set = true;
             text
         }
         Instruction::Entrypoint(command) => {
             let args = arguments(&before, command);
-            let text = format!("ENTRYPOINT {}", json(&args));
+            let text = format!("ENTRYPOINT {}", quoted(&args));
             config.entrypoint = Some(args);
             // The base image's CMD was meant for the base image's ENTRYPOINT.
             if !before.cmd_set {
@@ -104,7 +111,7 @@ fn apply(
                 }
                 config.volumes.insert(path.clone(), Empty {});
             }
-            format!("VOLUME {}", json(&paths))
+            format!("VOLUME [{}]", paths.join(" "))
         }
         Instruction::Healthcheck(check) => {
             config.healthcheck = Some(check.clone());
@@ -112,7 +119,7 @@ fn apply(
         }
         Instruction::Shell(words) => {
             config.shell = Some(words.clone());
-            format!("SHELL {}", json(words))
+            format!("SHELL [{}]", words.join(" "))
         }
         Instruction::StopSignal(text) => {
             let signal = word(text)?;
@@ -120,16 +127,12 @@ fn apply(
             config.stop_signal = Some(signal.clone());
             format!("STOPSIGNAL {signal}")
         }
-        Instruction::OnBuild(text) => {
-            config.on_build.get_or_insert_default().push(text.clone());
-            format!("ONBUILD {text}")
-        }
         Instruction::Maintainer(name) => {
             state.config.author = Some(name.clone());
             format!("MAINTAINER {name}")
         }
-        Instruction::Run(_) | Instruction::Copy(_) | Instruction::Workdir(_) => {
-            return Err(at.error("this instruction changes files"));
+        Instruction::Run(_) | Instruction::Copy(_) | Instruction::Workdir(_) | Instruction::OnBuild(_) => {
+            return Err(at.error("this instruction is not one of the configuration alone"));
         }
     })
 }
@@ -153,7 +156,8 @@ fn join_pairs(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// As Docker's history shows an argument vector.
-fn json(words: &[String]) -> String {
-    serde_json::to_string(words).unwrap_or_default()
+/// As BuildKit's history shows an argument vector: `["a" "b"]`.
+fn quoted(words: &[String]) -> String {
+    let quoted = |word: &String| serde_json::to_string(word).unwrap_or_default();
+    format!("[{}]", words.iter().map(quoted).collect::<Vec<_>>().join(" "))
 }

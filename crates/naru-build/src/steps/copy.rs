@@ -6,6 +6,7 @@ use crate::dockerfile::expand::expand_text;
 use crate::dockerfile::instruction::Copy;
 use crate::dockerfile::run::cut_tabs;
 use crate::error::{BuildError, Position, Result};
+use crate::event::BuildEvent;
 use crate::execute::{Execution, expand};
 use crate::files::download::{self, Download};
 use crate::files::filter::Filter;
@@ -57,6 +58,11 @@ pub(crate) fn run(
     };
     let tree = image_tree.as_ref().unwrap_or(run.context);
     let (job, created_by) = prepare(run, state, at, copy, tree)?;
+    if job.items.is_empty() {
+        let text =
+            format!("{}:{}: nothing matches, so nothing is copied (in `{}`)", at.file, at.line, at.text);
+        run.tell(BuildEvent::Warning { text });
+    }
     let flags = format!("{created_by:?} {:?} {:?} {:?}", copy.link, copy.exclude, copy.unpack);
     let mut hasher = state.step_key(&[&flags, &job.destination, &job.items.len().to_string()]);
     for item in &job.items {
@@ -66,8 +72,10 @@ pub(crate) fn run(
     let key = hasher.finalize();
     run.cached(state, &key, &created_by, |run, state| {
         let upper = run.scratch_dir("copy")?;
-        let view = if copy.link { view::open(&[], &run.empty)? } else { run.view(state)? };
-        copy_write::write(run, &job, tree, &view, &upper)?;
+        let view = run.view(state)?;
+        if !job.items.is_empty() {
+            copy_write::write(run, &job, tree, &view, &upper)?;
+        }
         Ok(Some(upper))
     })
 }
@@ -173,7 +181,8 @@ fn items_of(
     let (root, include) = if copy.parents { pivot(source) } else { (source, None) };
     // With --parents a name without wildcards must be there, as it must without.
     if let Some(pattern) = include.filter(|pattern| !has_wildcard(root) && !has_wildcard(pattern)) {
-        tree.select(at, copy.keyword(), &format!("{root}/{pattern}"))?;
+        let whole = format!("{}/{pattern}", root.trim_end_matches('/'));
+        tree.select(at, copy.keyword(), &whole)?;
     }
     let found = tree.select(at, copy.keyword(), root)?;
     if include.is_none() && copy.exclude.is_empty() {

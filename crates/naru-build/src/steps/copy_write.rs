@@ -19,24 +19,24 @@ pub(crate) fn write(
     view: &OwnedFd,
     upper: &Path,
 ) -> Result<()> {
-    let destination = resolve(view.as_fd(), Path::new(&job.destination), true)
-        .map_err(|errno| job.at.error(format!("cannot copy to {}: {errno}", job.destination)))?;
+    let destination = destination(job, view)?;
     let is_dir = destination.stat.as_ref().is_some_and(at::is_dir);
     if job.into_dir && destination.stat.is_some() && !is_dir {
         return Err(job.at.error(format!("cannot copy to non-directory: {}", job.destination)));
     }
-    let into_dir = job.into_dir || is_dir;
+    let into_dir = job.into_dir || (is_dir && !job.copy.link);
     let cancel = run.request.cancel.clone();
     let mut writer = LayerWriter {
         at: job.at,
         upper: at::open_root(upper).map_err(BuildError::sys("open", upper))?,
         view: view.as_fd(),
         changes: job.changes.clone(),
+        replace: job.copy.link,
         cancel: &cancel,
         links: HashMap::new(),
     };
     for item in &job.items {
-        let place = |name: &OsStr| leaf(view, &destination, into_dir, name);
+        let place = |name: &OsStr| leaf(job, view, &destination, into_dir, name);
         match item {
             Item::File { source, narrowed } => {
                 let tree = narrowed.as_ref().unwrap_or(tree);
@@ -68,9 +68,27 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// With `--link` the place is as written, whatever the image has there.
+fn destination(job: &Job<'_>, view: &OwnedFd) -> Result<Resolved> {
+    if job.copy.link {
+        return Ok(Resolved { path: PathBuf::from(job.destination.trim_start_matches('/')), stat: None });
+    }
+    resolve(view.as_fd(), Path::new(&job.destination), true)
+        .map_err(|errno| job.at.error(format!("cannot copy to {}: {errno}", job.destination)))
+}
+
 /// Where a file called `name` goes: into the destination, or in its place.
-fn leaf(view: &OwnedFd, destination: &Resolved, into_dir: bool, name: &OsStr) -> Result<PathBuf> {
+fn leaf(
+    job: &Job<'_>,
+    view: &OwnedFd,
+    destination: &Resolved,
+    into_dir: bool,
+    name: &OsStr,
+) -> Result<PathBuf> {
     let path = if into_dir { destination.path.join(name) } else { destination.path.clone() };
+    if job.copy.link {
+        return Ok(path);
+    }
     // The last component is not followed: a link there is replaced.
     let found = resolve(view.as_fd(), &path, false).map_err(BuildError::sys("read", &path))?;
     Ok(found.path)

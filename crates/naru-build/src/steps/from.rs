@@ -129,8 +129,12 @@ fn check_platform(run: &Execution<'_>, stage: &Stage) -> Result<()> {
     let at = &stage.at;
     let text =
         expand(text, run.file.escape, &|name| run.args.in_from(name)).map_err(|message| at.error(message))?;
+    if text.is_empty() {
+        let written = stage.platform.as_deref().unwrap_or_default();
+        return Err(at.error(format!("empty platform value from expression {written}")));
+    }
     let platform = Platform::parse(&text).ok_or_else(|| {
-        at.hinted(format!("invalid platform {text:?}"), "write os/architecture, such as linux/amd64")
+        at.hinted(format!("failed to parse platform {text}"), "write os/architecture, such as linux/amd64")
     })?;
     if platform.runs_on(&run.host) {
         return Ok(());

@@ -62,12 +62,7 @@ pub(crate) fn ssh(
     let RunMountKind::Ssh { id, required, look } = &mount.kind else { return Ok(()) };
     let wrap = |source| BuildError::At { at: Box::new(at.clone()), source };
     let Some(agent) = run.request.session.ssh_agent(id).map_err(wrap)? else {
-        return missing(
-            at,
-            *required,
-            &format!("no SSH key {id:?} forwarded from the client"),
-            "--ssh default",
-        );
+        return missing(at, *required, &format!("unset ssh forward key {id}"), "--ssh default");
     };
     // The socket is the client's own: its owner and mode can't be changed for one step.
     if *look != Look::default() {

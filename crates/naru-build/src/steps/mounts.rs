@@ -125,6 +125,7 @@ pub(crate) fn copy_tree(
         upper: at::open_root(dir).map_err(BuildError::sys("open", dir))?,
         view: nothing.as_fd(),
         changes: Changes::default(),
+        replace: false,
         cancel: &run.request.cancel,
         links: HashMap::new(),
     };

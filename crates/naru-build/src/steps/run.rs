@@ -1,6 +1,6 @@
 //! RUN.
 
-use crate::dockerfile::instruction::Run;
+use crate::dockerfile::instruction::{Command, Run};
 use crate::error::{BuildError, Position, Result};
 use crate::event::BuildEvent;
 use crate::execute::Execution;
@@ -24,7 +24,7 @@ pub(crate) fn run(
     command: &Run,
 ) -> Result<()> {
     let args = match &command.script {
-        Some(script) => vec![format!("/dev/pipes/{}", script.name)],
+        Some(script) => arguments(state, &Command::Shell(script_path(&script.name))),
         None => arguments(state, &command.command),
     };
     let shown = args.join(" ");
@@ -32,7 +32,7 @@ pub(crate) fn run(
     // What the command can see beside the files: the network and the hosts that the request adds.
     let network = command.network.unwrap_or(run.request.network);
     let mut hasher = state.step_key(&["RUN", &format!("{args:?} {network:?} {:?}", run.request.extra_hosts)]);
-    for (name, value) in &state.args {
+    for (name, value) in state.environment() {
         field(&mut hasher, format!("{name}={value}").as_bytes());
     }
     if let Some(script) = &command.script {
@@ -48,7 +48,7 @@ pub(crate) fn run(
         if let Some(script) = &command.script {
             let source = script_file(run, &script.content)?;
             let kind = StepMountKind::Bind { source, read_only: true };
-            prepared.mounts.push(StepMount { target: args[0].clone(), kind });
+            prepared.mounts.push(StepMount { target: script_path(&script.name), kind });
         }
         execute(run, state, at, command, args, &prepared, &shown)
     })
@@ -110,15 +110,10 @@ fn environment(run: &Execution<'_>, state: &State, lent: &[String]) -> Vec<Strin
     if state.env("PATH").is_none() {
         env.push(format!("PATH={DEFAULT_PATH}"));
     }
-    env.extend(state.config.config.env.iter().cloned());
-    let args = run.args.proxies().chain(&state.args);
-    let mut seen: Vec<&String> = Vec::new();
-    for (name, value) in args {
-        if state.env(name).is_none() && !seen.contains(&name) {
-            env.push(format!("{name}={value}"));
-            seen.push(name);
-        }
-    }
+    let entry = |(name, value): (String, String)| format!("{name}={value}");
+    env.extend(state.environment().into_iter().map(entry));
+    let proxies = run.args.proxies().filter(|(name, _)| state.variable(name).is_none());
+    env.extend(proxies.map(|(name, value)| format!("{name}={value}")));
     let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
     env.retain(|entry| !lent.iter().any(|lent| name(lent) == name(entry)));
     env.extend(lent.iter().cloned());
@@ -127,11 +122,13 @@ fn environment(run: &Execution<'_>, state: &State, lent: &[String]) -> Vec<Strin
 
 /// `|2 a=1 b=2 `: the arguments in scope, as Docker's history shows them.
 fn argument_prefix(state: &State) -> String {
-    if state.args.is_empty() {
-        return String::new();
-    }
-    let args: Vec<String> = state.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    format!("|{} {} ", args.len(), args.join(" "))
+    let args = state.declared();
+    if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) }
+}
+
+/// Where the step finds a heredoc that is a script.
+fn script_path(name: &str) -> String {
+    format!("/dev/pipes/{name}")
 }
 
 fn script_file(run: &mut Execution<'_>, content: &str) -> Result<PathBuf> {

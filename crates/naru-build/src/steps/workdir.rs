@@ -2,11 +2,11 @@
 
 use crate::error::{BuildError, Position, Result};
 use crate::execute::{Execution, expand};
-use crate::files::at;
 use crate::files::resolve::resolve;
 use crate::files::write::{Changes, LayerWriter};
+use crate::files::{at, users};
 use crate::state::{State, absolute};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) fn run(run: &mut Execution<'_>, state: &mut State, at: &Position, tex
     }
     let path = absolute(state.working_dir(), &text);
     let created_by = format!("WORKDIR {path}");
-    let key = state.step_key(&["WORKDIR", &path]).finalize();
+    let key = state.step_key(&["WORKDIR", &path, &state.config.config.user]).finalize();
     run.cached(state, &key, &created_by, |run, state| {
         let view = run.view(state)?;
         let found = resolve(view.as_fd(), Path::new(&path), true)
@@ -32,7 +32,8 @@ pub(crate) fn run(run: &mut Execution<'_>, state: &mut State, at: &Position, tex
             at,
             upper: at::open_root(&upper).map_err(BuildError::sys("open", &upper))?,
             view: view.as_fd(),
-            changes: Changes::default(),
+            changes: Changes { owner: owner(state, at, &view)?, mode: None },
+            replace: false,
             cancel: &run.request.cancel,
             links: HashMap::new(),
         };
@@ -41,4 +42,13 @@ pub(crate) fn run(run: &mut Execution<'_>, state: &mut State, at: &Position, tex
     })?;
     state.config.config.working_dir = path;
     Ok(())
+}
+
+/// The directories that are made belong to the user of the steps.
+fn owner(state: &State, at: &Position, view: &OwnedFd) -> Result<Option<(u32, u32)>> {
+    let user = &state.config.config.user;
+    if user.is_empty() {
+        return Ok(None);
+    }
+    users::owner(view.as_fd(), user).map(Some).map_err(|message| at.error(message))
 }

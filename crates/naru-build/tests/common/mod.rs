@@ -97,17 +97,7 @@ impl World {
     /// The image `base:latest`: busybox with a few of its names, and two users.
     pub fn base(&self) {
         let dir = self.dir.path().join("base-context");
-        std::fs::create_dir_all(dir.join("bin")).unwrap();
-        std::fs::create_dir_all(dir.join("etc")).unwrap();
-        std::fs::copy("/bin/busybox", dir.join("bin/busybox")).unwrap();
-        for name in [
-            "sh", "cat", "echo", "ls", "mkdir", "touch", "id", "env", "true", "ln", "rm", "cp", "pwd", "stat",
-        ] {
-            symlink("busybox", dir.join("bin").join(name)).unwrap();
-        }
-        std::fs::write(dir.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:10:20::/:/bin/sh\n")
-            .unwrap();
-        std::fs::write(dir.join("etc/group"), "root:x:0:\nweb:x:33:\n").unwrap();
+        base_context(&dir);
         let mut request = request(&dir, BASE);
         request.tags = vec![ImageRef::parse("base:latest").unwrap()];
         self.build(&request).unwrap();
@@ -140,6 +130,20 @@ impl World {
             std::fs::read_dir(self.dir.path().join("root/build-tmp")).unwrap().flatten().collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// The context of [`BASE`].
+pub fn base_context(dir: &Path) {
+    std::fs::create_dir_all(dir.join("bin")).unwrap();
+    std::fs::create_dir_all(dir.join("etc")).unwrap();
+    std::fs::copy("/bin/busybox", dir.join("bin/busybox")).unwrap();
+    for name in
+        ["sh", "cat", "echo", "ls", "mkdir", "touch", "id", "env", "true", "ln", "rm", "cp", "pwd", "stat"]
+    {
+        symlink("busybox", dir.join("bin").join(name)).unwrap();
+    }
+    std::fs::write(dir.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:10:20::/:/bin/sh\n").unwrap();
+    std::fs::write(dir.join("etc/group"), "root:x:0:\nweb:x:33:\n").unwrap();
 }
 
 pub fn request(context: &Path, dockerfile: &str) -> BuildRequest {
@@ -219,6 +223,7 @@ impl Chroot {
         command
             .args(&step.args)
             .env_clear()
+            .env("HOME", "/root")
             .envs(pairs)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
