@@ -6,12 +6,13 @@ use serde_json::Value;
 use std::process::Command;
 
 /// (crate, layer).
-pub const LAYERS: [(&str, u8); 17] = [
+pub const LAYERS: [(&str, u8); 18] = [
     ("naru", 6),
     ("naru-api", 5),
     ("naru-cli", 5),
     ("naru-oci", 5),
     ("naru-ops", 4),
+    ("naru-buildkit", 4),
     ("naru-engine", 3),
     ("naru-build", 3),
     ("naru-runtime", 2),

@@ -1,6 +1,7 @@
 //! What the handlers work with, and the port to the operations layer.
 
 use naru_build::Builder;
+use naru_buildkit::BuildKit;
 use naru_engine::Engine;
 use naru_types::Result;
 use naru_wire::naru::{Alert, Deploy, DeployFinish, DeployStart, Routes};
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 pub struct ApiContext {
     pub engine: Arc<Engine>,
     pub builder: Builder,
+    pub buildkit: BuildKit,
     pub ops: Arc<dyn OpsFace>,
     /// Where build contexts are unpacked, one directory each, removed with the build. Swept by whoever opens it.
     pub build_contexts: PathBuf,

@@ -30,6 +30,11 @@ use std::future::Future;
 use std::sync::Arc;
 use tokio::net::UnixListener;
 
+/// Tells the listeners of `GET /events` that an image has got a name.
+pub fn tell_tagged(engine: &naru_engine::Engine, id: &str, name: &str) {
+    routes::tell_tagged(engine, id, name);
+}
+
 /// Answers requests until `shutdown` completes; requests in flight then have a short time to end.
 pub async fn serve(listener: UnixListener, context: Arc<ApiContext>, shutdown: impl Future<Output = ()>) {
     web::server::serve(listener, routes::table(), context, shutdown).await;

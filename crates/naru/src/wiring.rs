@@ -5,6 +5,7 @@ use crate::ops_face::OpsAdapter;
 use crate::step_runner::EngineSteps;
 use naru_api::ApiContext;
 use naru_build::Builder;
+use naru_buildkit::BuildKit;
 use naru_engine::Engine;
 use naru_ops::Ops;
 use naru_types::{Error, Result};
@@ -24,11 +25,13 @@ impl Daemon {
         let engine = Engine::open(config.engine.clone()).await?;
         let ops = Ops::open(Arc::clone(&engine), config.ops.clone()).await?;
         let builder = builder(&engine).await?;
+        let contexts = build_contexts(&config.engine.root)?;
         let api = Arc::new(ApiContext {
+            buildkit: buildkit(&engine, &builder, &contexts),
             engine: Arc::clone(&engine),
             builder,
             ops: Arc::new(OpsAdapter::new(Arc::clone(&ops), &config.ops)),
-            build_contexts: build_contexts(&config.engine.root)?,
+            build_contexts: contexts,
             shutdown: Arc::new(Notify::new()),
         });
         Ok(Self { engine, ops, api })
@@ -63,6 +66,13 @@ async fn builder(engine: &Arc<Engine>) -> Result<Builder> {
     opened
         .await
         .map_err(|error| Error::internal("opening the builder broke off: this is a bug").with_source(error))?
+}
+
+/// BuildKit's face of the same builder; names that its builds give are events of the engine.
+fn buildkit(engine: &Arc<Engine>, builder: &Builder, contexts: &std::path::Path) -> BuildKit {
+    let engine = Arc::clone(engine);
+    let on_tag = Box::new(move |id: &str, name: &str| naru_api::tell_tagged(&engine, id, name));
+    BuildKit::new(builder.clone(), contexts.to_owned(), on_tag)
 }
 
 /// Contexts that a killed daemon left are nobody's any more.

@@ -63,8 +63,6 @@ fn others<C: Send + Sync + 'static>() -> Vec<Route<C>> {
         GET "/distribution/*/json" => no_distribution,
         POST "/auth" => no_auth,
         PUT "/volumes/*" => no_manager,
-        POST "/session" => no_buildkit,
-        POST "/grpc" => no_buildkit,
         POST "/build/cancel" => not_here,
     ]
 }
@@ -118,11 +116,6 @@ async fn no_auth<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
 }
 
 /// 404 makes clients fall back to the classic builder.
-async fn no_buildkit<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
-    Err(Error::not_found("BuildKit sessions are not supported by naru")
-        .with_hint("set DOCKER_BUILDKIT=0, or use naru build"))
-}
-
 async fn not_here<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
     Err(Error::not_implemented("not supported by naru"))
 }

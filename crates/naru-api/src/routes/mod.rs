@@ -4,6 +4,7 @@ mod absent;
 mod archive;
 mod attach;
 mod build;
+mod buildkit;
 mod container;
 mod container_list;
 mod df;
@@ -26,6 +27,10 @@ mod wait;
 
 use crate::context::ApiContext;
 use crate::web::router::{Route, Router, routes};
+
+pub fn tell_tagged(engine: &naru_engine::Engine, id: &str, name: &str) {
+    image::emit(engine, "tag", id, name);
+}
 
 pub fn table() -> Router<ApiContext> {
     let mut all: Vec<Route<ApiContext>> = fixed::routes();
@@ -96,6 +101,8 @@ fn images() -> Vec<Route<ApiContext>> {
         DELETE "/images/*" => image::remove,
         POST "/build" => build::build,
         POST "/build/prune" => build::prune,
+        POST "/grpc" => buildkit::grpc,
+        POST "/session" => buildkit::session,
     ]
 }
 

@@ -86,6 +86,12 @@ impl Request {
         Ok(())
     }
 
+    /// The connection itself, for a client that wants it to speak this protocol.
+    pub fn take_upgrade(&mut self, protocol: &str) -> Option<OnUpgrade> {
+        let wanted = self.header(UPGRADE.as_str()).eq_ignore_ascii_case(protocol);
+        self.upgrade.take().filter(|_| wanted)
+    }
+
     /// Whether the client wants the connection itself.
     pub fn wants_upgrade(&self) -> bool {
         self.headers.contains_key(UPGRADE)

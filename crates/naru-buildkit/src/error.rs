@@ -1,0 +1,79 @@
+//! What can go wrong between a client and the builder, and the gRPC status that says it.
+
+use std::io;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("a malformed message: {what}")]
+    Malformed { what: &'static str },
+    #[error("a message of {bytes} bytes; at most {max} are read")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("no such method: {method}")]
+    NoMethod { method: String },
+    #[error("no active build {id:?}")]
+    NoBuild { id: String },
+    #[error("no active session {id:?}")]
+    NoSession { id: String },
+    #[error("{what} is not supported by naru: {hint}")]
+    Unsupported { what: String, hint: &'static str },
+    #[error("failed to read dockerfile: open {name}: no such file or directory")]
+    NoDockerfile { name: String },
+    #[error("the transfer of {dir}: {what} {path:?}")]
+    Hostile { dir: String, what: &'static str, path: String },
+    #[error("the transfer of {dir}: more than {max} {what}")]
+    TransferLimit { dir: String, what: &'static str, max: u64 },
+    #[error("the client ended the transfer of {dir}: {message}")]
+    Refused { dir: String, message: String },
+    #[error("cannot {step}")]
+    Io { step: String, source: io::Error },
+    #[error("the connection broke off")]
+    Connection(#[from] hyper::Error),
+    /// What the client itself had reported as the build's end.
+    #[error("{message}")]
+    Returned { code: u32, message: String },
+    #[error("{0}")]
+    Naru(#[from] naru_types::Error),
+    #[error("context canceled")]
+    Cancelled,
+    #[error("the build's thread broke off: this is a bug in naru")]
+    Broken,
+}
+
+impl Error {
+    /// The code of google.rpc.Code.
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::Cancelled => 1,
+            Self::Malformed { .. } | Self::Hostile { .. } => 3,
+            Self::NoBuild { .. } | Self::NoSession { .. } => 5,
+            Self::TooLarge { .. } | Self::TransferLimit { .. } => 8,
+            Self::NoMethod { .. } | Self::Unsupported { .. } => 12,
+            Self::Broken => 13,
+            Self::Connection(_) => 14,
+            Self::Returned { code, .. } => *code,
+            Self::NoDockerfile { .. } | Self::Refused { .. } | Self::Io { .. } | Self::Naru(_) => 2,
+        }
+    }
+
+    /// The whole chain on one line, with the hint where there is one.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Naru(error) => error.chain(),
+            Self::Io { source, .. } => format!("{self}: {source}"),
+            other => other.to_string(),
+        }
+    }
+
+    /// For `map_err`: names the step that an I/O error ended.
+    pub fn io(step: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let step = step.into();
+        move |source| Self::Io { step, source }
+    }
+
+    pub fn sys(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let step = step.into();
+        move |errno| Self::Io { step, source: errno.into() }
+    }
+}

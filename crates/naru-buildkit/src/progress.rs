@@ -1,0 +1,105 @@
+//! naru's build events as BuildKit's StatusResponse messages: one vertex for each step.
+
+use crate::builds::Build;
+use crate::wire::Out;
+use naru_build::{BuildEvent, Stream};
+use sha2::{Digest, Sha256};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Follows one build.
+pub struct Teller<'a> {
+    build: &'a Build,
+    present: Option<Vertex>,
+    count: u64,
+}
+
+struct Vertex {
+    digest: String,
+    name: String,
+    started: Out,
+    cached: bool,
+}
+
+impl<'a> Teller<'a> {
+    pub fn new(build: &'a Build) -> Self {
+        Self { build, present: None, count: 0 }
+    }
+
+    pub fn begin(&mut self, name: &str) {
+        self.end(None);
+        self.count += 1;
+        let hash = Sha256::digest(format!("{:p} {} {name}", self.build, self.count));
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let vertex =
+            Vertex { digest: format!("sha256:{hash}"), name: name.to_owned(), started: now(), cached: false };
+        self.build.tell(Out::default().message(1, &vertex.out()).0, false);
+        self.present = Some(vertex);
+    }
+
+    pub fn end(&mut self, error: Option<&str>) {
+        if let Some(vertex) = self.present.take() {
+            let out = vertex.out().message(6, &now()).text(7, error.unwrap_or(""));
+            self.build.tell(Out::default().message(1, &out).0, false);
+        }
+    }
+
+    /// A line below the present step that is done at once, such as a name that the image got.
+    pub fn done(&self, text: &str) {
+        let Some(vertex) = &self.present else { return };
+        let status = Out::default().text(1, text).text(2, &vertex.digest);
+        let status = status.message(6, &now()).message(7, &now()).message(8, &now());
+        self.build.tell(Out::default().message(2, &status).0, false);
+    }
+
+    pub fn event(&mut self, event: &BuildEvent) {
+        match event {
+            BuildEvent::StepStarted { number, total, text, .. } => {
+                self.begin(&format!("[{number}/{total}] {text}"));
+            }
+            BuildEvent::CacheHit => {
+                if let Some(vertex) = &mut self.present {
+                    vertex.cached = true;
+                }
+            }
+            BuildEvent::Output { stream, bytes } => {
+                self.log(if *stream == Stream::Stdout { 1 } else { 2 }, bytes)
+            }
+            BuildEvent::Warning { text } => {
+                let digest = self.present.as_ref().map_or("", |vertex| vertex.digest.as_str());
+                let warning = Out::default().text(1, digest).number(2, 1).text(3, text);
+                self.build.tell(Out::default().message(4, &warning).0, false);
+            }
+            BuildEvent::StepDone { .. } => self.end(None),
+            BuildEvent::Built { image } => {
+                self.begin("exporting to image");
+                self.done(&format!("writing image {image}"));
+            }
+            BuildEvent::Tagged { name } => self.done(&format!("naming to {name}")),
+            // BuildKit tells none of these.
+            BuildEvent::Pull(_)
+            | BuildEvent::Triggers { .. }
+            | BuildEvent::Running { .. }
+            | BuildEvent::Finished { .. }
+            | BuildEvent::CommandFailed { .. } => {}
+        }
+    }
+
+    fn log(&self, stream: u64, bytes: &[u8]) {
+        let Some(vertex) = &self.present else { return };
+        let log = Out::default().text(1, &vertex.digest).message(2, &now()).number(3, stream).bytes(4, bytes);
+        self.build.tell(Out::default().message(3, &log).0, true);
+    }
+}
+
+impl Vertex {
+    fn out(&self) -> Out {
+        let out = Out::default().text(1, &self.digest).text(3, &self.name);
+        out.number(4, u64::from(self.cached)).message(5, &self.started)
+    }
+}
+
+/// google.protobuf.Timestamp.
+fn now() -> Out {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Out::default().number(1, since.as_secs()).number(2, u64::from(since.subsec_nanos()))
+}

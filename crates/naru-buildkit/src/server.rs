@@ -1,0 +1,109 @@
+//! The server's side of `POST /grpc`, and the table of methods.
+
+use crate::builds::Builds;
+use crate::error::{Error, Result};
+use crate::grpc::{self, Messages, Response};
+use crate::session::{SessionHead, Sessions};
+use crate::{bridge, control};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioExecutor;
+use naru_build::Builder;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Calls at once on one connection.
+const CALLS_MAX: u32 = 128;
+
+/// Called with an image's id and each name that a build has put on it.
+pub type OnTag = dyn Fn(&str, &str) + Send + Sync;
+
+/// The interface to one builder. Cheap to clone.
+#[derive(Clone)]
+pub struct BuildKit(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub builder: Builder,
+    /// Where contexts are put, one directory each.
+    pub scratch: PathBuf,
+    pub on_tag: Box<OnTag>,
+    pub sessions: Sessions,
+    pub builds: Arc<Builds>,
+}
+
+impl BuildKit {
+    pub fn new(builder: Builder, scratch: PathBuf, on_tag: Box<OnTag>) -> Self {
+        let (sessions, builds) = (Sessions::default(), Arc::new(Builds::default()));
+        Self(Arc::new(Shared { builder, scratch, on_tag, sessions, builds }))
+    }
+
+    /// Serves a client's calls until it closes the connection, which is its own affair however it does that.
+    pub async fn serve_grpc(&self, upgraded: Upgraded) {
+        let service = service_fn(|request| {
+            let shared = Arc::clone(&self.0);
+            async move { Ok::<_, Infallible>(answer(shared, request).await) }
+        });
+        let mut server = http2::Builder::new(TokioExecutor::new());
+        server.max_concurrent_streams(CALLS_MAX);
+        let _ = server.serve_connection(upgraded, service).await;
+    }
+
+    /// Keeps the client's services at hand until it closes the connection.
+    pub async fn serve_session(&self, upgraded: Upgraded, head: SessionHead) {
+        let _ = self.0.sessions.serve(upgraded, head).await;
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response {
+    let method = request.uri().path().to_owned();
+    let (head, body) = request.into_parts();
+    let messages = Messages::new(body);
+    if method == "/moby.buildkit.v1.Control/Status" {
+        let (writer, response) = grpc::streaming();
+        match messages.only().await {
+            Ok(message) => drop(tokio::spawn(control::status(shared, message, writer))),
+            Err(error) => writer.finish(Err(error)).await,
+        }
+        return response;
+    }
+    grpc::unary(call(shared, &method, &head.headers, messages).await).await
+}
+
+async fn call(
+    shared: Arc<Shared>,
+    method: &str,
+    headers: &HeaderMap,
+    messages: Messages,
+) -> Result<crate::wire::Out> {
+    let Some(short) = method.strip_prefix("/moby.buildkit.v1.") else {
+        return match method {
+            // HealthCheckResponse.SERVING
+            "/grpc.health.v1.Health/Check" => Ok(crate::wire::Out::default().number(1, 1)),
+            _ => Err(Error::NoMethod { method: method.to_owned() }),
+        };
+    };
+    let id = headers.get("buildkit-controlapi-buildid").and_then(|id| id.to_str().ok()).unwrap_or("");
+    match short {
+        "Control/Info" => Ok(control::info()),
+        "Control/ListWorkers" => Ok(control::list_workers()),
+        "Control/Solve" => control::solve(&shared, &messages.only().await?).await,
+        "frontend.LLBBridge/Ping" => {
+            shared.builds.find(id).await?;
+            Ok(bridge::ping(&control::worker()))
+        }
+        "frontend.LLBBridge/Solve" => {
+            let build = shared.builds.find(id).await?;
+            bridge::solve(shared, build, &messages.only().await?).await
+        }
+        "frontend.LLBBridge/Return" => {
+            let build = shared.builds.find(id).await?;
+            bridge::take_return(&build, &messages.only().await?)
+        }
+        _ => Err(Error::NoMethod { method: method.to_owned() }),
+    }
+}
