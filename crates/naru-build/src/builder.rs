@@ -78,6 +78,15 @@ impl Builder {
         Ok(self.build_image(request, on_event)?)
     }
 
+    /// As [`Self::build`]; the error says where in the Dockerfile.
+    pub fn build_located(
+        &self,
+        request: &BuildRequest,
+        on_event: &mut EventSink<'_>,
+    ) -> Result<Digest, BuildError> {
+        self.build_image(request, on_event)
+    }
+
     /// Forgets every cache entry and every cache mount that no running build uses (`docker builder prune`).
     /// Layers that nothing else reaches are deleted.
     pub fn prune(&self) -> Result<PrunedCache, Error> {

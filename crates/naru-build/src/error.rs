@@ -104,6 +104,14 @@ impl BuildError {
         move |errno| Self::Io { step, path, source: errno.into() }
     }
 
+    /// The instruction that failed, if it was one.
+    pub fn position(&self) -> Option<&Position> {
+        match self {
+            Self::Dockerfile { at, .. } | Self::At { at, .. } | Self::Command { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Dockerfile { unsupported: true, .. } => Kind::NotImplemented,

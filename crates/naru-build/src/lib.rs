@@ -24,11 +24,13 @@
 //! directory, as root, with a runner that executes commands in a private root.
 
 pub mod event;
+pub mod outline;
 pub mod request;
 pub mod runner;
 pub mod session;
 
 pub use builder::{Builder, EventSink, PrunedCache};
+pub use error::{BuildError, Position};
 pub use event::{BuildEvent, Stream};
 pub use request::{BuildRequest, DockerfileSource, NamedContext};
 pub use runner::{StepExit, StepMount, StepMountKind, StepNetwork, StepRunner, StepSpec};

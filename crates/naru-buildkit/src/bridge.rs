@@ -7,6 +7,7 @@ use crate::options;
 use crate::progress::Teller;
 use crate::server::Shared;
 use crate::wire::{Out, fields};
+use naru_build::outline::outline;
 use naru_build::{BuildRequest, DockerfileSource};
 use naru_kernel::random;
 use naru_types::id;
@@ -37,16 +38,16 @@ pub fn take_return(build: &Build, message: &[u8]) -> Result<Out> {
     let mut outcome = Ok(());
     fields(message, |field, value| {
         if field == 2 {
-            let (mut code, mut text) = (2, String::new());
+            let (mut code, mut message) = (2, String::new());
             fields(value.bytes()?, |field, value| {
                 match field {
                     1 => code = value.number()? as u32,
-                    2 => text = value.text()?,
+                    2 => message = value.text()?,
                     _ => {}
                 }
                 Ok(())
             })?;
-            outcome = Err((code, text));
+            outcome = Err(Error::Returned { code, message, status: value.bytes()?.to_vec() });
         }
         Ok(())
     })?;
@@ -87,12 +88,16 @@ async fn run(
     wanted.cancel = Arc::clone(&build.cancel);
     options::apply(attributes, &mut wanted)?;
     wanted.tags = options::tags(&build.tags)?;
-    wanted.dockerfile = fetch_all(shared, build, attributes, &dir.0).await?;
+    let (name, text) = fetch_all(shared, build, attributes, &dir.0).await?;
+    wanted.dockerfile = DockerfileSource::Text { name: name.clone(), text: text.clone() };
     let (shared, build) = (Arc::clone(shared), Arc::clone(build));
     let task = tokio::task::spawn_blocking(move || {
         let mut teller = Teller::new(&build);
-        let outcome = shared.builder.build(&wanted, &mut |event| teller.event(&event));
-        teller.end(outcome.as_ref().err().map(naru_types::Error::chain).as_deref());
+        // What is wrong with the file is the build's to say.
+        teller.outline(outline(&name, &text).unwrap_or_default());
+        let outcome = shared.builder.build_located(&wanted, &mut |event| teller.event(&event));
+        let outcome = outcome.map_err(|error| Error::build(error, &text));
+        teller.end(outcome.as_ref().err().map(Error::text).as_deref());
         let image = outcome?.to_string();
         for tag in &wanted.tags {
             (shared.on_tag)(&image, &tag.with_default_tag().familiar());
@@ -103,13 +108,13 @@ async fn run(
     task.await.map_err(|_| Error::Broken)?
 }
 
-/// The Dockerfile, its ignore rules, then what they leave of the context.
+/// The Dockerfile (whose name and text are given), its ignore rules, then what they leave of the context.
 async fn fetch_all(
     shared: &Shared,
     build: &Build,
     attributes: &BTreeMap<String, String>,
     dir: &Path,
-) -> Result<DockerfileSource> {
+) -> Result<(String, String)> {
     let or = |key: &str, default: &str| attributes.get(key).cloned().unwrap_or_else(|| default.to_owned());
     let name = or("filename", "Dockerfile");
     let mut session = shared.sessions.find(&build.session).await?;
@@ -143,7 +148,7 @@ async fn fetch_all(
     let exclude = patterns(rules.as_deref().unwrap_or(""));
     fetch(&mut session, &Wanted { dir: context_key, follow: Vec::new(), exclude }, &context).await?;
     teller.end(None);
-    Ok(DockerfileSource::Text { name, text })
+    Ok((name, text))
 }
 
 fn sub(dir: &Path, name: &str) -> Result<PathBuf> {

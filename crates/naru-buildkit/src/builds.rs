@@ -15,7 +15,7 @@ const BUILDS_MAX: usize = 64;
 const PROGRESS_BYTES_MAX: usize = 8 << 20;
 
 /// How the client's side of a build ended.
-pub type Outcome = std::result::Result<(), (u32, String)>;
+pub type Outcome = std::result::Result<(), Error>;
 
 #[derive(Default)]
 pub struct Build {
@@ -83,7 +83,7 @@ impl Build {
     pub async fn returned(&self) -> Result<()> {
         self.has_returned.notified().await;
         let outcome = self.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
-        outcome.unwrap_or(Ok(())).map_err(|(code, message)| Error::Returned { code, message })
+        outcome.unwrap_or(Ok(()))
     }
 }
 

@@ -71,7 +71,8 @@ impl SolveRequest {
     /// The names for the image; refuses what can't be exported.
     fn tags(&self) -> Result<Vec<String>> {
         let unsupported = |what: String, hint| Err(Error::Unsupported { what, hint });
-        if let Some(entitlement) = self.entitlements.first() {
+        // naru's steps may use the host's network whenever they ask for it.
+        if let Some(entitlement) = self.entitlements.iter().find(|name| *name != "network.host") {
             return unsupported(format!("the entitlement {entitlement}"), "leave --allow out");
         }
         let mut tags = Vec::new();
@@ -82,8 +83,9 @@ impl SolveRequest {
                     "build the image, then use docker save or cp",
                 );
             }
-            if attributes.get("push").is_some_and(|push| push == "true") {
-                return unsupported("--push".into(), "use docker push after the build");
+            // `push` is no concern of the exporter `moby`: the client pushes through Docker's API afterwards.
+            if kind == "image" && attributes.get("push").is_some_and(|push| push == "true") {
+                return unsupported("a push by the builder".into(), "use docker push after the build");
             }
             let names = attributes.get("name").map_or("", String::as_str).split(',');
             tags.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));

@@ -1,5 +1,7 @@
 //! What can go wrong between a client and the builder, and the gRPC status that says it.
 
+use crate::details::{self, Excerpt};
+use naru_build::BuildError;
 use std::io;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -30,9 +32,11 @@ pub enum Error {
     Io { step: String, source: io::Error },
     #[error("the connection broke off")]
     Connection(#[from] hyper::Error),
-    /// What the client itself had reported as the build's end.
+    /// What the client itself had reported as the build's end; `status` is its google.rpc.Status.
     #[error("{message}")]
-    Returned { code: u32, message: String },
+    Returned { code: u32, message: String, status: Vec<u8> },
+    #[error("{message}")]
+    Build { message: String, excerpt: Option<Box<Excerpt>> },
     #[error("{0}")]
     Naru(#[from] naru_types::Error),
     #[error("context canceled")]
@@ -53,7 +57,11 @@ impl Error {
             Self::Broken => 13,
             Self::Connection(_) => 14,
             Self::Returned { code, .. } => *code,
-            Self::NoDockerfile { .. } | Self::Refused { .. } | Self::Io { .. } | Self::Naru(_) => 2,
+            Self::NoDockerfile { .. }
+            | Self::Refused { .. }
+            | Self::Io { .. }
+            | Self::Naru(_)
+            | Self::Build { .. } => 2,
         }
     }
 
@@ -63,6 +71,31 @@ impl Error {
             Self::Naru(error) => error.chain(),
             Self::Io { source, .. } => format!("{self}: {source}"),
             other => other.to_string(),
+        }
+    }
+
+    /// A build's own error, in the words of BuildKit where it has some that tools look for.
+    pub fn build(error: BuildError, dockerfile: &str) -> Self {
+        let excerpt = error.position().map(|at| {
+            Box::new(Excerpt { file: at.file.clone(), text: dockerfile.to_owned(), line: at.line })
+        });
+        let message = match error {
+            BuildError::Command { command, code, .. } => {
+                format!("process {command:?} did not complete successfully: exit code: {code}")
+            }
+            other => naru_types::Error::from(other).chain(),
+        };
+        Self::Build { message, excerpt }
+    }
+
+    /// The encoded google.rpc.Status, when it holds more than code and message.
+    pub fn details(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Returned { status, .. } if !status.is_empty() => Some(status.clone()),
+            Self::Build { message, excerpt: Some(excerpt) } => {
+                Some(details::status(self.code(), message, Some(excerpt)).0)
+            }
+            _ => None,
         }
     }
 

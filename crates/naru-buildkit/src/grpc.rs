@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::wire::Out;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
@@ -18,6 +20,7 @@ const QUEUE_MESSAGES: usize = 32;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 pub type Response = hyper::Response<OutBody>;
@@ -81,6 +84,12 @@ fn trailers(outcome: &Result<()>) -> HeaderMap {
         && let Ok(text) = HeaderValue::from_str(&percent(&error.text()))
     {
         headers.insert(MESSAGE, text);
+    }
+    if let Err(error) = outcome
+        && let Some(details) = error.details()
+        && let Ok(text) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(details))
+    {
+        headers.insert(DETAILS, text);
     }
     headers
 }
@@ -188,7 +197,9 @@ pub fn ended(trailers: Option<&HeaderMap>) -> Result<()> {
     let text = |name| trailers.and_then(|map| map.get(name)).and_then(|value| value.to_str().ok());
     match text(&STATUS).and_then(|code| code.parse().ok()) {
         None | Some(0) => Ok(()),
-        Some(code) => Err(Error::Returned { code, message: unescape(text(&MESSAGE).unwrap_or("")) }),
+        Some(code) => {
+            Err(Error::Returned { code, message: unescape(text(&MESSAGE).unwrap_or("")), status: Vec::new() })
+        }
     }
 }
 

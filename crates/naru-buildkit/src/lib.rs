@@ -23,6 +23,7 @@
 mod bridge;
 mod builds;
 mod control;
+mod details;
 mod error;
 mod filesync;
 mod grpc;

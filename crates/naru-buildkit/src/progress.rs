@@ -2,15 +2,21 @@
 
 use crate::builds::Build;
 use crate::wire::Out;
+use naru_build::outline::StageOutline;
 use naru_build::{BuildEvent, Stream};
+use naru_kernel::clock;
+use naru_types::ImageRef;
 use sha2::{Digest, Sha256};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::BTreeMap;
 
 /// Follows one build.
 pub struct Teller<'a> {
     build: &'a Build,
     present: Option<Vertex>,
     count: u64,
+    stages: Vec<StageOutline>,
+    /// By stage: steps shown so far.
+    shown: BTreeMap<String, usize>,
 }
 
 struct Vertex {
@@ -22,7 +28,12 @@ struct Vertex {
 
 impl<'a> Teller<'a> {
     pub fn new(build: &'a Build) -> Self {
-        Self { build, present: None, count: 0 }
+        Self { build, present: None, count: 0, stages: Vec::new(), shown: BTreeMap::new() }
+    }
+
+    /// The stages that steps are counted in.
+    pub fn outline(&mut self, stages: Vec<StageOutline>) {
+        self.stages = stages;
     }
 
     pub fn begin(&mut self, name: &str) {
@@ -53,9 +64,11 @@ impl<'a> Teller<'a> {
 
     pub fn event(&mut self, event: &BuildEvent) {
         match event {
-            BuildEvent::StepStarted { number, total, text, .. } => {
-                self.begin(&format!("[{number}/{total}] {text}"));
-            }
+            BuildEvent::StepStarted { stage, text, .. } => match self.step(stage, text) {
+                Some(name) => self.begin(&name),
+                // BuildKit shows only what makes files.
+                None => self.end(None),
+            },
             BuildEvent::CacheHit => {
                 if let Some(vertex) = &mut self.present {
                     vertex.cached = true;
@@ -84,6 +97,25 @@ impl<'a> Teller<'a> {
         }
     }
 
+    /// `[make 2/4] RUN make`: the stage's name, where there are several, and the step's number in it.
+    fn step(&mut self, stage: &str, text: &str) -> Option<String> {
+        let keyword = text.split_whitespace().next()?.to_ascii_uppercase();
+        let found = self.stages.iter().find(|found| found.key == stage)?;
+        let text = match (keyword.as_str(), &found.base) {
+            ("FROM", Some(base)) => {
+                let image = ImageRef::parse(base).map(|image| image.with_default_tag().to_string());
+                format!("FROM {}", image.unwrap_or_else(|_| base.clone()))
+            }
+            ("RUN" | "COPY" | "ADD" | "WORKDIR", _) => text.to_owned(),
+            _ => return None,
+        };
+        let number = self.shown.entry(stage.to_owned()).or_default();
+        *number += 1;
+        let space = if found.shown.is_empty() { "" } else { " " };
+        let width = found.steps.to_string().len();
+        Some(format!("[{}{space}{number:>width$}/{}] {text}", found.shown, found.steps))
+    }
+
     fn log(&self, stream: u64, bytes: &[u8]) {
         let Some(vertex) = &self.present else { return };
         let log = Out::default().text(1, &vertex.digest).message(2, &now()).number(3, stream).bytes(4, bytes);
@@ -100,6 +132,6 @@ impl Vertex {
 
 /// google.protobuf.Timestamp.
 fn now() -> Out {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Out::default().number(1, since.as_secs()).number(2, u64::from(since.subsec_nanos()))
+    let now = clock::now();
+    Out::default().number(1, now.secs() as u64).number(2, u64::from(now.subsec_nanos()))
 }

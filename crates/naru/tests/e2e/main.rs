@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod build;
+mod buildx;
 mod clients;
 mod crash;
 mod host;
@@ -36,6 +37,7 @@ fn tests() -> Vec<Test> {
         own_cli::TESTS,
         networks::TESTS,
         build::TESTS,
+        buildx::TESTS,
         bad_input::TESTS,
         project::TESTS,
         rootless::TESTS,

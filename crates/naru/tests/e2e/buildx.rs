@@ -1,0 +1,135 @@
+//! `docker buildx build`, the stock plugin, through BuildKit's interface.
+
+use crate::lab::{Lab, Out, collect};
+use std::path::{Path, PathBuf};
+
+pub const TESTS: &[(&str, fn(&Lab))] = &[
+    ("buildx_builds_into_the_store", into_the_store),
+    ("buildx_shows_where_a_build_failed", failures),
+    ("buildx_refuses_by_name", refusals),
+];
+
+/// Names the plugin where it is not installed for the docker CLI.
+const PLUGIN_VARIABLE: &str = "NARU_TEST_BUILDX";
+const PLUGIN_DIRS: [&str; 4] = [
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+];
+
+fn plugin() -> Option<PathBuf> {
+    let named = std::env::var_os(PLUGIN_VARIABLE).map(PathBuf::from);
+    let installed = PLUGIN_DIRS.iter().map(|dir| Path::new(dir).join("docker-buildx"));
+    named.into_iter().chain(installed).find(|path| path.exists())
+}
+
+/// The docker CLI with the plugin; `None`, and a word about it, where there is no plugin.
+fn buildx(lab: &Lab) -> Option<impl Fn(&[&str]) -> Out> {
+    let Some(plugin) = plugin() else {
+        println!("SKIP: docker buildx isn't installed; {PLUGIN_VARIABLE} may name it");
+        return None;
+    };
+    let config = lab.dir.join("buildx-config");
+    std::fs::create_dir_all(config.join("cli-plugins")).unwrap();
+    let link = config.join("cli-plugins/docker-buildx");
+    if !link.exists() {
+        std::os::unix::fs::symlink(plugin, link).unwrap();
+    }
+    Some(move |args: &[&str]| {
+        let mut command = lab.docker_command(args);
+        command.env("DOCKER_CONFIG", &config).env("DOCKER_BUILDKIT", "1").env("BUILDKIT_PROGRESS", "plain");
+        collect(command, b"")
+    })
+}
+
+fn context(lab: &Lab, name: &str, files: &[(&str, &str)]) -> String {
+    let dir = lab.dir.join(name);
+    for (path, text) in files {
+        let path = dir.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    dir.display().to_string()
+}
+
+const STAGES: &str = "\
+FROM busybox AS make
+ARG WORD=default
+RUN mkdir /out && echo \"$WORD\" > /out/word && echo to-stderr >&2
+COPY --chmod=640 data/ /out/data/
+FROM busybox AS unused
+RUN exit 1
+FROM busybox
+WORKDIR /srv
+COPY --from=make --chown=1000:50 /out/ ./
+CMD [\"sh\", \"-c\", \"echo $(cat word) $(ls data) $(stat -c %u:%g word)\"]
+FROM busybox AS last
+";
+
+fn into_the_store(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let files =
+        [("Dockerfile", STAGES), ("data/kept", "x"), ("data/no.log", "x"), (".dockerignore", "**/*.log\n")];
+    let dir = context(lab, "buildx-stages", &files);
+    let id_file = lab.dir.join("buildx-id").display().to_string();
+    let args = |rest: &[&str]| {
+        let base = ["buildx", "build", "--target", "2", "--build-arg", "WORD=given", "--label", "a=b"];
+        [&base[..], rest, &[dir.as_str()]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |rest: &[&str]| {
+        let args = args(rest);
+        buildx(&args.iter().map(String::as_str).collect::<Vec<_>>()).expect(0, "the build").stderr
+    };
+    let shown = run(&["-t", "bx:1", "-t", "bx:2", "--iidfile", &id_file]);
+    for expect in
+        ["[make 1/3] FROM docker.io/library/busybox:latest", "[make 2/3] RUN mkdir /out", "to-stderr"]
+    {
+        assert!(shown.contains(expect), "{expect:?} in {shown}");
+    }
+    assert!(shown.contains("[stage-2 3/3] COPY --from=make") && !shown.contains("unused"), "{shown}");
+    assert_eq!(lab.ok(&["run", "--rm", "bx:1"]), "given kept 1000:50");
+    let id = lab.ok(&["image", "inspect", "-f", "{{.Id}} {{.Config.Labels.a}}", "bx:2"]);
+    assert_eq!(id, format!("{} b", std::fs::read_to_string(id_file).unwrap()));
+    assert_eq!(run(&[]).matches("CACHED").count(), 4);
+    assert_eq!(run(&["--no-cache"]).matches("CACHED").count(), 0);
+    // `docker build` is the plugin as well.
+    buildx(&["build", "-q", "--target", "make", &dir]).expect(0, "docker build");
+    lab.ok(&["rmi", "bx:1", "bx:2"]);
+}
+
+fn failures(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let files =
+        [("Dockerfile", "FROM busybox\nRUN echo oops; exit 3\n"), ("unknown", "FROM busybox\nRUNN x\n")];
+    let dir = context(lab, "buildx-failures", &files);
+    let shown = buildx(&["buildx", "build", &dir]).expect(1, "a failing step").stderr;
+    for expect in [
+        " > [2/2] RUN echo oops; exit 3:",
+        "   2 | >>> RUN echo oops; exit 3",
+        "failed to solve: process \"/bin/sh -c echo oops; exit 3\" did not complete successfully: exit code: 3",
+    ] {
+        assert!(shown.contains(expect), "{expect:?} in {shown}");
+    }
+    let file = format!("{dir}/unknown");
+    let shown = buildx(&["buildx", "build", "-f", &file, &dir]).expect(1, "a bad file").stderr;
+    assert!(shown.contains("   2 | >>> RUNN x") && shown.contains("unknown instruction: RUNN"), "{shown}");
+    let shown = buildx(&["buildx", "build", "-f", &format!("{dir}/none"), &dir]).expect(1, "no file").stderr;
+    assert!(shown.contains("no such file or directory"), "{shown}");
+    let shown = buildx(&["buildx", "build", "--target", "nope", &dir]).expect(1, "no stage").stderr;
+    assert!(shown.contains("target stage \"nope\" could not be found"), "{shown}");
+}
+
+/// What naru has no answer for is said by name, before anything runs.
+fn refusals(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let dir = context(lab, "buildx-refused", &[("Dockerfile", "FROM busybox\nRUN exit 9\n")]);
+    for (args, expect) in [
+        (&["--ulimit", "nofile=5"][..], "--ulimit is not supported by naru"),
+        (&["--build-arg", "BUILDKIT_SYNTAX=some/frontend"], "is not supported by naru"),
+        (&["--allow", "security.insecure"], "the entitlement security.insecure is not supported by naru"),
+    ] {
+        let shown = buildx(&[&["buildx", "build"], args, &[&dir]].concat()).expect(1, "a refusal").stderr;
+        assert!(shown.contains(expect) && !shown.contains("exit 9"), "{expect:?} in {shown}");
+    }
+}
