@@ -93,6 +93,11 @@ impl BuildArgs {
         self.global.get(name).or_else(|| self.platform.get(name)).cloned()
     }
 
+    /// The names that [`Self::in_from`] knows.
+    pub(crate) fn names_in_from(&self) -> impl Iterator<Item = &str> {
+        self.global.keys().chain(self.platform.keys()).map(String::as_str)
+    }
+
     /// The given proxies, as environment entries.
     pub(crate) fn proxies(&self) -> impl Iterator<Item = (&String, &String)> {
         self.given.iter().filter(|(name, _)| PROXIES.contains(&name.as_str()))

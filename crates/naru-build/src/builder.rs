@@ -11,6 +11,7 @@ use crate::execute::{Execution, created_of};
 use crate::files::at;
 use crate::files::resolve::resolve;
 use crate::files::source::SourceTree;
+use crate::lint::{self, LintReport, Surroundings};
 use crate::plan;
 use crate::request::{BuildRequest, DockerfileSource};
 use crate::runner::StepRunner;
@@ -87,6 +88,11 @@ impl Builder {
         self.build_image(request, on_event)
     }
 
+    /// Looks for what is allowed and yet hardly meant; runs and pulls nothing. What can't be parsed is an error.
+    pub fn check(&self, request: &BuildRequest) -> Result<LintReport, Error> {
+        Ok(self.lint(request)?)
+    }
+
     /// Forgets every cache entry and every cache mount that no running build uses (`docker builder prune`).
     /// Layers that nothing else reaches are deleted.
     pub fn prune(&self) -> Result<PrunedCache, Error> {
@@ -105,6 +111,26 @@ impl Builder {
     pub fn cache_usage(&self) -> Result<PrunedCache, Error> {
         let (entries, bytes) = self.cache.usage()?;
         Ok(PrunedCache { entries, bytes })
+    }
+
+    fn lint(&self, request: &BuildRequest) -> Result<LintReport> {
+        let root =
+            at::open_root(&request.context).map_err(BuildError::sys("open the context", &request.context))?;
+        let (name, text) = read_dockerfile(&root, &request.dockerfile)?;
+        let file = parse(&name, &text)?;
+        let ignore = read_ignore(&root, &[&format!("{name}.dockerignore"), ".dockerignore"])?;
+        let image = |name: &str| {
+            let image = self.store.get(name).ok()?;
+            Some((image.id, image.config.clone()))
+        };
+        let around = Surroundings {
+            given: &request.args,
+            target: request.target.as_deref(),
+            ignore: &ignore,
+            host: &Platform::host(),
+            image: &image,
+        };
+        Ok(LintReport { warnings: lint::check(&file, &around)?, file: name, text })
     }
 
     fn build_image(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Digest> {
@@ -186,17 +212,22 @@ fn check_platform(request: &BuildRequest, host: &Platform) -> Result<()> {
 
 /// The Dockerfile and the ignore rules that go with it.
 fn read_files(root: &OwnedFd, source: &DockerfileSource) -> Result<(Dockerfile, Ignore)> {
-    let (name, text) = match source {
-        DockerfileSource::Text { name, text } => (name.clone(), text.clone()),
-        DockerfileSource::InContext(name) => {
-            let text = read_text(root, name, DOCKERFILE_BYTES_MAX)?
-                .ok_or_else(|| BuildError::NoDockerfile { name: name.clone() })?;
-            (name.clone(), text)
-        }
-    };
+    let (name, text) = read_dockerfile(root, source)?;
     let file = parse(&name, &text)?;
     let own = format!("{name}.dockerignore");
     Ok((file, read_ignore(root, &[&own, ".dockerignore"])?))
+}
+
+/// Name and text.
+fn read_dockerfile(root: &OwnedFd, source: &DockerfileSource) -> Result<(String, String)> {
+    match source {
+        DockerfileSource::Text { name, text } => Ok((name.clone(), text.clone())),
+        DockerfileSource::InContext(name) => {
+            let text = read_text(root, name, DOCKERFILE_BYTES_MAX)?
+                .ok_or_else(|| BuildError::NoDockerfile { name: name.clone() })?;
+            Ok((name.clone(), text))
+        }
+    }
 }
 
 /// The rules in the first of these files that is there.

@@ -74,7 +74,13 @@ impl BuildEvent {
             Self::Triggers { count } => vec![format!("# Executing {count} build triggers\n")],
             Self::CacheHit => vec![" ---> Using cache\n".into()],
             Self::Running { id } => vec![format!(" ---> Running in {}\n", id.short())],
-            Self::Output { bytes, .. } => vec![String::from_utf8_lossy(bytes).into_owned()],
+            Self::Output { stream: Stream::Stdout, bytes } => {
+                vec![String::from_utf8_lossy(bytes).into_owned()]
+            }
+            // In bright red, which is the classic builder's only mark of where a text came from.
+            Self::Output { stream: Stream::Stderr, bytes } => {
+                vec![format!("\u{1b}[91m{}\u{1b}[0m", String::from_utf8_lossy(bytes))]
+            }
             Self::Finished { id } => vec![format!(" ---> Removed intermediate container {}\n", id.short())],
             Self::StepDone { image } => vec![format!(" ---> {}\n", image.short())],
             Self::Warning { text } => vec![format!("[Warning] {text}\n")],

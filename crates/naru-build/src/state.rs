@@ -110,6 +110,10 @@ impl State {
         }
     }
 
+    pub(crate) fn is_declared(&self, name: &str) -> bool {
+        self.args.iter().any(|known| known == name)
+    }
+
     /// The ARGs so far, each as `name=value`.
     pub(crate) fn declared(&self) -> Vec<String> {
         let entry = |name: &String| format!("{name}={}", self.variable(name).unwrap_or_default());

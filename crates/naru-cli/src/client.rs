@@ -118,12 +118,28 @@ impl Api {
         Ok(self.send(method, path, body)?.body)
     }
 
-    fn send(&self, method: &'static str, path: &str, body: Body) -> Result<Response> {
-        let request = Request::new(method, versioned(path)).header("X-Registry-Auth", "e30=");
+    /// As [`Self::stream`] with a header of the request's own.
+    pub fn stream_with(
+        &self,
+        method: &'static str,
+        path: &str,
+        (name, value): (&'static str, &str),
+        mut body: Body,
+    ) -> Result<BodyReader> {
+        let request = Request::new(method, versioned(path)).header(name, value);
+        Ok(self.send_request(request, &mut body)?.body)
+    }
+
+    fn send(&self, method: &'static str, path: &str, mut body: Body) -> Result<Response> {
+        self.send_request(Request::new(method, versioned(path)), &mut body)
+    }
+
+    fn send_request<'a>(&self, request: Request<'a>, body: &'a mut Body) -> Result<Response> {
+        let request = request.header("X-Registry-Auth", "e30=");
         let sent = match body {
             Body::Empty => self.client.send(request),
-            Body::Json(value) => request.json(&value).and_then(|request| self.client.send(request)),
-            Body::Tar(mut reader) => self.client.send(request.stream("application/x-tar", &mut reader)),
+            Body::Json(value) => request.json(value).and_then(|request| self.client.send(request)),
+            Body::Tar(reader) => self.client.send(request.stream("application/x-tar", reader)),
         };
         sent.map_err(refusal)
     }

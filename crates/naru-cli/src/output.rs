@@ -1,6 +1,7 @@
 //! What a person sees: data on stdout, talk on stderr.
 
 use naru_types::{Error, Result};
+use naru_wire::naru::BuildCheck;
 use serde_json::Value;
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -79,6 +80,17 @@ pub fn build_progress(response: impl Read, quiet: bool) -> Result<Option<String>
         }
     })?;
     Ok(id)
+}
+
+/// The findings of a check.
+pub fn build_check(response: impl Read) -> Result<BuildCheck> {
+    let mut found = None;
+    messages(response, |message| {
+        if let Some(check) = message.pointer("/aux/check") {
+            found = serde_json::from_value(check.clone()).ok();
+        }
+    })?;
+    found.ok_or_else(|| Error::internal("the check ended without a result"))
 }
 
 fn messages(response: impl Read, mut show: impl FnMut(&Value)) -> Result<()> {

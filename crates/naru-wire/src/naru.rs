@@ -1,6 +1,7 @@
 //! naru's own API, under `/naru/v1`: routes, deploys, alerts, settings.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `GET /naru/v1/routes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,4 +112,45 @@ impl std::fmt::Debug for SettingsChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SettingsChange").field("webhook", &self.webhook.as_ref().map(|_| "****")).finish()
     }
+}
+
+/// What `naru build` sends with `POST /build` beyond Docker's interface, as base64 of its JSON in the header
+/// [`BUILD_EXTRAS_HEADER`]. No `Debug`: it holds secrets.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildExtras {
+    /// Values in base64, by name.
+    pub secrets: BTreeMap<String, String>,
+    /// Sockets of SSH agents on the daemon's host, by name.
+    pub ssh: BTreeMap<String, String>,
+    /// Named contexts that are images.
+    pub images: BTreeMap<String, String>,
+    /// Named contexts that are directories. Where there are any, the archive holds the context beneath
+    /// `context/` and the directory called `directories[N]` beneath `directories/N/`.
+    pub directories: Vec<String>,
+    /// Nothing is built; the answer is an `aux` message with the findings.
+    pub check: bool,
+}
+
+pub const BUILD_EXTRAS_HEADER: &str = "X-Naru-Build";
+
+/// The findings of `naru build --check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildCheck {
+    pub warnings: Vec<BuildWarning>,
+    pub file: String,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct BuildWarning {
+    pub rule_name: String,
+    pub description: String,
+    pub url: String,
+    pub detail: String,
+    /// From one.
+    pub first_line: usize,
+    pub last_line: usize,
 }

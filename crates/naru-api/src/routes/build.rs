@@ -1,6 +1,7 @@
 //! `POST /build`: the classic builder's interface over naru's builder.
 
 use crate::context::ApiContext;
+use crate::routes::build_extras;
 use crate::routes::image::{blocking, emit};
 use crate::routes::image_transfer::{Lines, message, parse_platform, plain, say, streamed};
 use crate::routes::registry_auth::Registries;
@@ -28,16 +29,23 @@ const CONTEXT_BYTES_MAX: u64 = 32 << 30;
 pub async fn build(context: Arc<ApiContext>, mut request: Request) -> Result<Response> {
     let options = Options::parse(&request.query)?;
     let registries = Registries::from_header(request.header("x-registry-config"));
+    let extras = build_extras::from_header(request.header("x-naru-build"))?;
     let cancel = Arc::clone(&request.gone);
     let body = request.reader();
     let dir = ContextDir::make(&context.build_contexts)?;
     streamed(move |lines| {
         dir.fill(body)?;
-        let mut wanted = BuildRequest::new(&dir.0);
+        let mut wanted = BuildRequest::new(build_extras::context(&extras, &dir.0));
+        build_extras::fill(&extras, &dir.0, &mut wanted)?;
         wanted.credentials = Arc::new(move |image| registries.of(image));
         wanted.cancel = cancel;
         let quiet = options.quiet;
         options.fill(&mut wanted);
+        if extras.check {
+            let found = build_extras::report(context.builder.check(&wanted)?);
+            say(lines, &Message::aux(serde_json::json!({ "check": found })));
+            return Ok(());
+        }
         run(&context, &wanted, quiet, lines)
     })
     .await
@@ -163,12 +171,13 @@ impl Options {
             pull: query.flag("pull"),
             platform: parse_platform(query.text("platform"))?,
             network: network(query.text("networkmode"))?,
+            // The docker CLI repeats the parameter, docker-py joins the hosts with commas.
             extra_hosts: query
-                .text("extrahosts")
-                .split(',')
+                .all("extrahosts")
+                .flat_map(|hosts| hosts.split(','))
                 .filter(|host| !host.is_empty())
-                .map(str::to_owned)
-                .collect(),
+                .map(|host| extra_host(host))
+                .collect::<Result<_>>()?,
             shm_size: query.text("shmsize").parse().ok().filter(|size| *size > 0),
         })
     }
@@ -229,6 +238,17 @@ fn map(query: &Query, name: &str) -> Result<BTreeMap<String, String>> {
     Ok(parsed.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
+/// `name:address`, or `name=address` as newer clients write it.
+fn extra_host(text: &str) -> Result<String> {
+    let (name, address) = text.split_once(['=', ':']).unwrap_or((text, ""));
+    let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let known = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
+    if name.is_empty() || !known {
+        return Err(Error::invalid(format!("invalid extra host {text:?}")).with_hint("write name:address"));
+    }
+    Ok(format!("{name}:{address}"))
+}
+
 fn network(mode: &str) -> Result<StepNetwork> {
     match mode {
         "" | "default" | "bridge" => Ok(StepNetwork::Bridge),
@@ -267,7 +287,10 @@ mod tests {
         assert_eq!(options.tags.iter().map(ImageRef::familiar).collect::<Vec<_>>(), ["gb:1", "x:latest"]);
         assert_eq!(options.args, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
         assert!(options.no_cache && !options.quiet && options.dockerfile == "d/F");
+        let hosts = Query::parse("extrahosts=a%3A10.0.0.1&extrahosts=b%3D%3A%3A1,c:host-gateway");
+        assert_eq!(Options::parse(&hosts).unwrap().extra_hosts, ["a:10.0.0.1", "b:::1", "c:host-gateway"]);
         for bad in [
+            "extrahosts=a",
             "t=UPPER",
             "remote=http://x",
             "squash=1",

@@ -4,6 +4,7 @@ mod absent;
 mod archive;
 mod attach;
 mod build;
+mod build_extras;
 mod buildkit;
 mod container;
 mod container_list;

@@ -45,6 +45,12 @@ impl Ports {
         let proto = self.proto.as_str();
         (self.first..=self.last).map(move |port| format!("{port}/{proto}"))
     }
+
+    /// An address or a host's port is no business of an image's.
+    pub(crate) fn names_host(word: &str) -> bool {
+        let (ip, host, _) = parts(word);
+        !ip.is_empty() || !host.is_empty()
+    }
 }
 
 /// Address, host's port and container's port, from the right.

@@ -13,6 +13,10 @@ pub struct Dockerfile {
     /// At least one.
     pub stages: Vec<Stage>,
     pub warnings: Vec<String>,
+    /// The `# check=` directive.
+    pub check: Option<String>,
+    /// Lines at whose continuations an empty line stands.
+    pub empty_continuations: Vec<usize>,
     /// Names to which the request gives a meaning of its own (`--build-context`).
     pub contexts: Vec<String>,
 }

@@ -44,6 +44,8 @@ pub fn parse(file: &str, text: &str) -> Result<Dockerfile> {
         global_args: Vec::new(),
         stages: Vec::new(),
         warnings: source.warnings,
+        check: source.check,
+        empty_continuations: source.empty_continuations,
         contexts: Vec::new(),
     };
     if let Some(image) = source.syntax.filter(|image| !is_usual_syntax(image)) {

@@ -37,6 +37,10 @@ pub struct Source {
     pub escape: char,
     /// The image of a `# syntax=` directive.
     pub syntax: Option<String>,
+    /// The value of a `# check=` directive.
+    pub check: Option<String>,
+    /// The last line of each instruction with an empty line inside.
+    pub empty_continuations: Vec<usize>,
     pub warnings: Vec<String>,
 }
 
@@ -53,8 +57,13 @@ pub fn read(file: &str, text: &str) -> Result<Source> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let physical: Vec<&str> = text.lines().collect();
     let directives = read_directives(file, &physical)?;
-    let mut reader =
-        Reader { file, lines: &physical, next: 0, escape: directives.escape, warnings: Vec::new() };
+    let mut reader = Reader {
+        file,
+        lines: &physical,
+        next: 0,
+        escape: directives.escape,
+        empty_continuations: Vec::new(),
+    };
     let mut lines = Vec::new();
     while let Some(line) = reader.next_line()? {
         lines.push(line);
@@ -65,17 +74,26 @@ pub fn read(file: &str, text: &str) -> Result<Source> {
             None => file_error("the Dockerfile cannot be empty"),
         });
     }
-    Ok(Source { lines, escape: directives.escape, syntax: directives.syntax, warnings: reader.warnings })
+    let warning = |line: &usize| format!("{file}:{line}: empty continuation line");
+    Ok(Source {
+        lines,
+        escape: directives.escape,
+        syntax: directives.syntax,
+        check: directives.check,
+        warnings: reader.empty_continuations.iter().map(warning).collect(),
+        empty_continuations: reader.empty_continuations,
+    })
 }
 
 struct Directives {
     escape: char,
     syntax: Option<String>,
+    check: Option<String>,
 }
 
 /// `# name=value` lines at the very top. The first line that is anything else ends them.
 fn read_directives(file: &str, lines: &[&str]) -> Result<Directives> {
-    let mut found = Directives { escape: '\\', syntax: None };
+    let mut found = Directives { escape: '\\', syntax: None, check: None };
     let mut seen: Vec<String> = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some((name, value)) = line.trim().strip_prefix('#').and_then(|rest| rest.split_once('=')) else {
@@ -96,8 +114,7 @@ fn read_directives(file: &str, lines: &[&str]) -> Result<Directives> {
                 return Err(at.error(message));
             }
             ("syntax", _) => found.syntax = Some(value.to_owned()),
-            // `check` configures lint rules, none of which naru has: it changes no result.
-            _ => {}
+            _ => found.check = Some(value.to_owned()),
         }
         seen.push(name);
     }
@@ -109,7 +126,7 @@ struct Reader<'a> {
     lines: &'a [&'a str],
     next: usize,
     escape: char,
-    warnings: Vec<String>,
+    empty_continuations: Vec<usize>,
 }
 
 impl Reader<'_> {
@@ -133,7 +150,7 @@ impl Reader<'_> {
         }
         let at = Position::new(self.file, first + 1, text.trim());
         if empty_inside {
-            self.warnings.push(format!("{}:{}: empty continuation line", at.file, at.line));
+            self.empty_continuations.push(self.next);
         }
         let mut at = at;
         let mut heredocs = heredocs_of(&text, self.escape);

@@ -83,6 +83,9 @@ impl Outcome {
         if self.history != expect.history {
             return differs("history", &self.history, &expect.history);
         }
+        if self.check != expect.check {
+            return differs("check", &self.check, &expect.check);
+        }
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ mod record;
 
 use case::{Case, Outcome};
 use common::{World, request, world};
-use naru_build::{BuildRequest, Lent, NamedContext, Secret};
+use naru_build::{BuildRequest, Lent, LintWarning, NamedContext, Secret};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -55,8 +55,16 @@ fn as_buildkit_does() {
 fn build(world: &World, case: &Case, base: &BTreeMap<String, String>, base_history: usize) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     context::write(dir.path(), case);
-    match world.build(&wanted(dir.path(), case)) {
-        Err(error) => Outcome::of_error(&error),
+    let wanted = wanted(dir.path(), case);
+    let check = world.builder.check(&wanted).map_or(Vec::new(), |report| {
+        let text =
+            |warning: &LintWarning| format!("{} {} {}", warning.rule, warning.first_line, warning.detail);
+        let mut found: Vec<String> = report.warnings.iter().map(text).collect();
+        found.sort();
+        found
+    });
+    match world.build(&wanted) {
+        Err(error) => Outcome { check, ..Outcome::of_error(&error) },
         Ok(built) => {
             let config = world.store.get_by_id(&built.id).unwrap().config;
             let from_scratch = !config
@@ -73,6 +81,7 @@ fn build(world: &World, case: &Case, base: &BTreeMap<String, String>, base_histo
                     config.author.as_deref(),
                 ),
                 history: config.history[skip..].iter().filter_map(|entry| entry.created_by.clone()).collect(),
+                check,
                 ..Outcome::default()
             }
         }

@@ -1,18 +1,21 @@
 //! `build`: packs the context, streams it, shows what the builder says.
 
 use crate::client::{Api, Body, query, rewound, scratch_file};
+use crate::commands::build_extras;
 use crate::flags::BuildFlags;
 use crate::request::pairs;
 use crate::tar::Writer;
 use crate::{Outcome, output};
 use naru_types::dockerignore::{IGNORE_BYTES_MAX, Ignore};
+use naru_types::quantity::parse_bytes;
 use naru_types::{Error, Result};
+use naru_wire::naru::{BUILD_EXTRAS_HEADER, BuildExtras};
 use serde_json::{Map, Value, json};
-use std::io::BufWriter;
+use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 /// What a build needs, from flags or from a compose service.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct BuildOrder {
     pub context: PathBuf,
     /// Relative to the context, or absolute; `None`: Dockerfile.
@@ -24,9 +27,16 @@ pub struct BuildOrder {
     pub no_cache: bool,
     pub pull: bool,
     pub network: Option<String>,
+    pub extra_hosts: Vec<String>,
+    /// Bytes.
+    pub shm_size: Option<i64>,
+    pub extras: BuildExtras,
+    /// The directories of `extras`, in its order.
+    pub directories: Vec<PathBuf>,
 }
 
 pub fn build(api: &Api, flags: &BuildFlags) -> Outcome {
+    let (extras, directories) = build_extras::read(flags)?;
     let order = BuildOrder {
         context: PathBuf::from(&flags.path),
         dockerfile: flags.file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.into())),
@@ -37,7 +47,14 @@ pub fn build(api: &Api, flags: &BuildFlags) -> Outcome {
         no_cache: flags.no_cache,
         pull: flags.pull,
         network: flags.network.clone(),
+        extra_hosts: flags.add_host.clone(),
+        shm_size: flags.shm_size.as_deref().map(shm_size).transpose()?,
+        extras,
+        directories,
     };
+    if flags.check {
+        return check(api, &order);
+    }
     let id = run(api, &order, flags.quiet)?;
     if flags.quiet {
         output::line(&id);
@@ -62,8 +79,25 @@ fn build_args(list: &[String]) -> Map<String, Value> {
         .collect()
 }
 
+fn shm_size(text: &str) -> Result<i64> {
+    parse_bytes(text)
+        .ok_or_else(|| Error::invalid(format!("invalid --shm-size {text:?}")).with_hint("write 64m"))
+}
+
+/// `--check`: findings are a failure, as for docker.
+fn check(api: &Api, order: &BuildOrder) -> Outcome {
+    let found = output::build_check(send(api, order)?)?;
+    output::line(&build_extras::report(&found));
+    Ok(u8::from(!found.warnings.is_empty()))
+}
+
 /// Runs the build and returns the image's id.
 pub fn run(api: &Api, order: &BuildOrder, quiet: bool) -> Result<String> {
+    let id = output::build_progress(send(api, order)?, quiet)?;
+    id.ok_or_else(|| Error::internal("the build ended without an image"))
+}
+
+fn send(api: &Api, order: &BuildOrder) -> Result<impl Read + use<>> {
     let (archive, dockerfile) = pack(order)?;
     let args = Value::Object(order.args.clone()).to_string();
     let labels = Value::Object(order.labels.clone()).to_string();
@@ -80,10 +114,15 @@ pub fn run(api: &Api, order: &BuildOrder, quiet: bool) -> Result<String> {
         ("version", Some("1")),
     ];
     parameters.extend(order.tags.iter().map(|tag| ("t", Some(tag.as_str()))));
+    parameters.extend(order.extra_hosts.iter().map(|host| ("extrahosts", Some(host.as_str()))));
+    let shm_size = order.shm_size.map(|bytes| bytes.to_string());
+    parameters.push(("shmsize", shm_size.as_deref()));
     let path = format!("/build{}", query(&parameters));
-    let response = api.stream("POST", &path, Body::Tar(archive))?;
-    let id = output::build_progress(response, quiet)?;
-    id.ok_or_else(|| Error::internal("the build ended without an image"))
+    if order.extras == BuildExtras::default() {
+        return api.stream("POST", &path, Body::Tar(archive));
+    }
+    let header = build_extras::header(&order.extras)?;
+    api.stream_with("POST", &path, (BUILD_EXTRAS_HEADER, &header), Body::Tar(archive))
 }
 
 /// The context as an archive; a Dockerfile from outside of it is added under a name of its own.
@@ -114,40 +153,62 @@ fn pack(order: &BuildOrder) -> Result<(Box<dyn std::io::Read + Send>, String)> {
     };
     let ignore = read_ignore(&context, &dockerfile)?;
     let mut writer = Writer::new(BufWriter::new(scratch_file()?));
+    // Beside other directories the context has one of its own.
+    let base = Path::new(if order.directories.is_empty() { "" } else { "context" });
     let name = if let Ok(inside) = dockerfile.strip_prefix(&context) {
         inside.display().to_string()
     } else {
         let name = format!(".dockerfile.{}", std::process::id());
-        writer.append(&dockerfile, Path::new(&name)).map_err(broken)?;
+        writer.append(&dockerfile, &base.join(&name)).map_err(broken)?;
         name
     };
-    let mut pending = vec![PathBuf::new()];
-    while let Some(directory) = pending.pop() {
-        let mut names: Vec<_> = std::fs::read_dir(context.join(&directory))
-            .map_err(broken)?
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<std::io::Result<_>>()
-            .map_err(broken)?;
-        names.sort();
-        for entry in names {
-            let relative = directory.join(entry);
-            let path = context.join(&relative);
-            let is_dir = std::fs::symlink_metadata(&path).map_err(broken)?.is_dir();
-            let needed = relative == Path::new(&name) || relative == Path::new(".dockerignore");
-            let excluded = !needed && ignore.excludes(&relative);
-            if is_dir && (!excluded || ignore.has_exceptions()) {
-                pending.push(relative.clone());
-            }
-            if !excluded {
-                writer.append(&path, &relative).map_err(broken)?;
-            }
-        }
+    let needed = |path: &Path| path == Path::new(&name) || path == Path::new(".dockerignore");
+    append_tree(&mut writer, &context, base, &ignore, &needed).map_err(broken)?;
+    for (number, directory) in order.directories.iter().enumerate() {
+        let unreadable = |error: std::io::Error| {
+            Error::invalid(format!("cannot read the build context {}", directory.display()))
+                .with_source(error)
+        };
+        let root = directory.canonicalize().map_err(unreadable)?;
+        let place = PathBuf::from(format!("directories/{number}"));
+        writer.append(&root, &place).map_err(unreadable)?;
+        append_tree(&mut writer, &root, &place, &Ignore::default(), &|_| true).map_err(unreadable)?;
     }
     let file = writer
         .finish()
         .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
         .map_err(broken)?;
     Ok((rewound(file)?, name))
+}
+
+/// What the rules leave of the directory `root`, beneath `base` in the archive.
+fn append_tree<W: std::io::Write>(
+    writer: &mut Writer<W>,
+    root: &Path,
+    base: &Path,
+    ignore: &Ignore,
+    needed: &dyn Fn(&Path) -> bool,
+) -> std::io::Result<()> {
+    let mut pending = vec![PathBuf::new()];
+    while let Some(directory) = pending.pop() {
+        let mut names: Vec<_> = std::fs::read_dir(root.join(&directory))?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<std::io::Result<_>>()?;
+        names.sort();
+        for entry in names {
+            let relative = directory.join(entry);
+            let path = root.join(&relative);
+            let is_dir = std::fs::symlink_metadata(&path)?.is_dir();
+            let excluded = !needed(&relative) && ignore.excludes(&relative);
+            if is_dir && (!excluded || ignore.has_exceptions()) {
+                pending.push(relative.clone());
+            }
+            if !excluded {
+                writer.append(&path, &base.join(&relative))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// `<Dockerfile>.dockerignore` wins over the context's own. The daemon applies the same rules; what they exclude need not

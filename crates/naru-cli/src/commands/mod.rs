@@ -4,6 +4,7 @@ mod alerts;
 mod archive;
 mod attach;
 mod build;
+mod build_extras;
 mod cp;
 mod events;
 mod exec;

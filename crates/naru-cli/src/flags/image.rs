@@ -86,6 +86,24 @@ pub struct BuildFlags {
     /// Network of RUN: default or none or host
     #[arg(long)]
     pub network: Option<String>,
+    /// Lend RUN a secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long)]
+    pub secret: Vec<String>,
+    /// Lend RUN an SSH agent: default, or NAME=SOCKET
+    #[arg(long)]
+    pub ssh: Vec<String>,
+    /// What a name in the Dockerfile means: NAME=DIRECTORY or NAME=docker-image://IMAGE
+    #[arg(long = "build-context")]
+    pub build_context: Vec<String>,
+    /// A line of /etc/hosts for RUN: NAME:ADDRESS
+    #[arg(long = "add-host")]
+    pub add_host: Vec<String>,
+    /// Size of /dev/shm in RUN
+    #[arg(long = "shm-size")]
+    pub shm_size: Option<String>,
+    /// Build nothing; look for what is hardly meant
+    #[arg(long)]
+    pub check: bool,
     /// Directory of the context
     pub path: String,
 }

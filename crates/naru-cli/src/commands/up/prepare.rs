@@ -50,6 +50,7 @@ fn build(api: &Api, order: &Build, name: &str) -> Result<()> {
             no_cache: order.no_cache,
             pull: order.pull,
             network: order.network.clone(),
+            ..build::BuildOrder::default()
         },
         false,
     )
