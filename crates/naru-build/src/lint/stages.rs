@@ -2,7 +2,7 @@
 
 use crate::args::BuildArgs;
 use crate::dockerfile::expose::Ports;
-use crate::dockerfile::instruction::{Command, Copy, Dockerfile, Instruction, Stage, Step};
+use crate::dockerfile::instruction::{Arg, Command, Copy, Dockerfile, Instruction, Stage, Step};
 use crate::dockerfile::words::{keyword, split_plain, split_quoted};
 use crate::error::{Position, Result};
 use crate::lint::words::{Word, look, suggestion};
@@ -139,75 +139,84 @@ impl Walk {
         linter: &mut Linter,
     ) {
         let at = &step.at;
-        match &step.instruction {
-            Instruction::Env(pairs) => {
-                self.legacy(step, linter);
-                let before = self.clone();
-                for (key, value) in pairs {
-                    no_secret("ENV", key, at, linter);
-                    let key = before.expand(file, at, key, linter);
-                    let value = before.expand(file, at, value, linter);
-                    self.state.set_env(&key, &value);
-                }
+        let words: Vec<&String> = match &step.instruction {
+            Instruction::Env(pairs) => return self.env(file, step, pairs, linter),
+            Instruction::Arg(list) => return self.arg(file, around, args, at, list, linter),
+            Instruction::Workdir(path) => return self.workdir(file, at, path, linter),
+            Instruction::Copy(copy) => return self.copy(file, around, at, copy, linter),
+            Instruction::Cmd(command) | Instruction::Entrypoint(command) => {
+                return self.command(step, command, linter);
+            }
+            Instruction::Healthcheck(_) => return self.only_once(step, linter),
+            Instruction::Expose(text) => return self.expose(file, at, text, linter),
+            Instruction::Shell(words) => {
+                self.state.config.config.shell = Some(words.clone());
+                return;
             }
             Instruction::Label(pairs) => {
-                self.legacy(step, linter);
-                for (key, value) in pairs {
-                    self.expand(file, at, key, linter);
-                    self.expand(file, at, value, linter);
-                }
+                legacy(step, linter);
+                pairs.iter().flat_map(|(key, value)| [key, value]).collect()
             }
-            Instruction::Arg(list) => {
-                for arg in list {
-                    no_secret("ARG", &arg.name, at, linter);
-                    // A given value stands in the default's place, whose variables then matter to nobody.
-                    if !around.given.contains_key(&arg.name)
-                        && let Some(default) = &arg.default
-                    {
-                        self.expand(file, at, default, linter);
-                    }
-                    let state = &self.state;
-                    let value = args.declare(at, arg, file.escape, &|name| state.variable(name));
-                    self.state.declare(&arg.name, value.ok().flatten().as_deref());
-                }
+            Instruction::Run(run) => run.mounts.iter().map(|mount| &mount.text).collect(),
+            Instruction::User(text) | Instruction::StopSignal(text) => vec![text],
+            Instruction::Volume(paths) => paths.iter().collect(),
+            Instruction::OnBuild(_) | Instruction::Maintainer(_) => Vec::new(),
+        };
+        words.into_iter().for_each(|word| drop(self.expand(file, at, word, linter)));
+    }
+
+    fn env(&mut self, file: &Dockerfile, step: &Step, pairs: &[(String, String)], linter: &mut Linter) {
+        legacy(step, linter);
+        let before = self.clone();
+        for (key, value) in pairs {
+            no_secret("ENV", key, &step.at, linter);
+            let key = before.expand(file, &step.at, key, linter);
+            let value = before.expand(file, &step.at, value, linter);
+            self.state.set_env(&key, &value);
+        }
+    }
+
+    fn arg(
+        &mut self,
+        file: &Dockerfile,
+        around: &Surroundings<'_>,
+        args: &mut BuildArgs,
+        at: &Position,
+        list: &[Arg],
+        linter: &mut Linter,
+    ) {
+        for arg in list {
+            no_secret("ARG", &arg.name, at, linter);
+            // A given value stands in the default's place, whose variables then matter to nobody.
+            if !around.given.contains_key(&arg.name)
+                && let Some(default) = &arg.default
+            {
+                self.expand(file, at, default, linter);
             }
-            Instruction::Workdir(path) => {
-                let path = self.expand(file, at, path, linter);
-                if !self.workdir_set && !path.starts_with('/') {
-                    let text = format!(
-                        "Relative workdir {path:?} can have unexpected results if the base image changes"
-                    );
-                    linter.warn(&rules::WORKDIR_RELATIVE_PATH, at, text);
-                }
-                self.workdir_set = true;
-            }
-            Instruction::Copy(copy) => self.copy(file, around, at, copy, linter),
-            Instruction::Run(run) => {
-                for mount in &run.mounts {
-                    let values = mount.text.split(',').filter_map(|field| Some(field.split_once('=')?.1));
-                    values.for_each(|value| drop(self.expand(file, at, value, linter)));
-                }
-            }
-            Instruction::Cmd(command) | Instruction::Entrypoint(command) => {
-                self.only_once(step, linter);
-                let name = keyword(&step.text).0;
-                if matches!(command, Command::Shell(_)) && self.state.config.config.shell.is_none() {
-                    let text = format!(
-                        "JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
-                    );
-                    linter.warn(&rules::JSON_ARGS_RECOMMENDED, at, text);
-                }
-            }
-            Instruction::Healthcheck(_) => self.only_once(step, linter),
-            Instruction::Shell(words) => self.state.config.config.shell = Some(words.clone()),
-            Instruction::Expose(text) => self.expose(file, at, text, linter),
-            Instruction::User(text) | Instruction::StopSignal(text) => {
-                self.expand(file, at, text, linter);
-            }
-            Instruction::Volume(paths) => {
-                paths.iter().for_each(|path| drop(self.expand(file, at, path, linter)));
-            }
-            Instruction::OnBuild(_) | Instruction::Maintainer(_) => {}
+            let state = &self.state;
+            let value = args.declare(at, arg, file.escape, &|name| state.variable(name));
+            self.state.declare(&arg.name, value.ok().flatten().as_deref());
+        }
+    }
+
+    fn workdir(&mut self, file: &Dockerfile, at: &Position, path: &str, linter: &mut Linter) {
+        let path = self.expand(file, at, path, linter);
+        if !self.workdir_set && !path.starts_with('/') {
+            let text =
+                format!("Relative workdir {path:?} can have unexpected results if the base image changes");
+            linter.warn(&rules::WORKDIR_RELATIVE_PATH, at, text);
+        }
+        self.workdir_set = true;
+    }
+
+    fn command(&mut self, step: &Step, command: &Command, linter: &mut Linter) {
+        self.only_once(step, linter);
+        let name = keyword(&step.text).0;
+        if matches!(command, Command::Shell(_)) && self.state.config.config.shell.is_none() {
+            let text = format!(
+                "JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
+            );
+            linter.warn(&rules::JSON_ARGS_RECOMMENDED, &step.at, text);
         }
     }
 
@@ -278,16 +287,16 @@ impl Walk {
             linter.warn(&rules::MULTIPLE_INSTRUCTIONS_DISALLOWED, &earlier, text);
         }
     }
+}
 
-    /// `ENV key value`.
-    fn legacy(&self, step: &Step, linter: &mut Linter) {
-        let (name, rest) = keyword(&step.text);
-        let old = split_quoted(rest, '\\').first().is_some_and(|word| !word.contains('='));
-        if old && split_plain(rest).len() > 1 {
-            let text =
-                format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
-            linter.warn(&rules::LEGACY_KEY_VALUE_FORMAT, &step.at, text);
-        }
+/// `ENV key value`.
+fn legacy(step: &Step, linter: &mut Linter) {
+    let (name, rest) = keyword(&step.text);
+    let old = split_quoted(rest, '\\').first().is_some_and(|word| !word.contains('='));
+    if old && split_plain(rest).len() > 1 {
+        let text =
+            format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
+        linter.warn(&rules::LEGACY_KEY_VALUE_FORMAT, &step.at, text);
     }
 }
 
