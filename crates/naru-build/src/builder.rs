@@ -24,7 +24,7 @@ use naru_types::{Digest, Error};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -133,6 +133,13 @@ impl Builder {
         Ok(LintReport { warnings: lint::check(&file, &around)?, file: name, text })
     }
 
+    /// Before anything runs; BuildKit looks at the same, and as early.
+    fn refuse_findings(&self, request: &BuildRequest) -> Result<()> {
+        let found = self.lint(request)?.warnings;
+        let rules: BTreeSet<&'static str> = found.iter().map(|warning| warning.rule).collect();
+        if rules.is_empty() { Ok(()) } else { Err(BuildError::Lint { rules: rules.into_iter().collect() }) }
+    }
+
     fn build_image(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Digest> {
         let host = Platform::host();
         check_platform(request, &host)?;
@@ -141,6 +148,9 @@ impl Builder {
         let (mut file, ignore) = read_files(&root, &request.dockerfile)?;
         file.contexts = request.contexts.keys().cloned().collect();
         plan::check(&file)?;
+        if lint::is_wanted(&file, &request.args)? {
+            self.refuse_findings(request)?;
+        }
         let context = SourceTree { root, ignore, owned_by_root: true, only: None };
         let scratch = Scratch::make(&self.scratch)?;
         let empty = scratch.dir("empty")?;

@@ -75,6 +75,9 @@ pub enum BuildError {
     /// Docker's text, which clients and scripts look for.
     #[error("The command '{command}' returned a non-zero code: {code}")]
     Command { command: String, code: i32, at: Box<Position> },
+    /// With `check=error=true`; BuildKit's text.
+    #[error("lint violation found for rules: {}", rules.join(", "))]
+    Lint { rules: Vec<&'static str> },
     #[error("build cancelled")]
     Cancelled,
     #[error("cannot {step} {}", path.display())]
@@ -119,6 +122,7 @@ impl BuildError {
             | Self::File { .. }
             | Self::NoDockerfile { .. }
             | Self::NoTarget { .. }
+            | Self::Lint { .. }
             | Self::Command { .. } => Kind::InvalidInput,
             Self::At { source, .. } | Self::Layer { source, .. } => source.kind(),
             Self::Cancelled => Kind::Conflict,
@@ -137,6 +141,7 @@ impl BuildError {
             Self::NoTarget { known, .. } => Some(format!("the stages are: {}", known.join(", "))),
             Self::At { source, .. } | Self::Layer { source, .. } => source.hint().map(str::to_owned),
             Self::Command { at, .. } => Some(format!("see its output above; it is {}:{}", at.file, at.line)),
+            Self::Lint { .. } => Some("`naru build --check` shows where".into()),
             Self::Outside(error) => error.hint().map(str::to_owned),
             Self::Cancelled | Self::Io { .. } => None,
         }

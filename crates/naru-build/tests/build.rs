@@ -282,3 +282,17 @@ fn a_cancelled_build_leaves_nothing() {
     assert!(world.store.get("cancelled").is_err());
     world.assert_clean();
 }
+
+#[test]
+fn a_finding_ends_the_build_where_that_is_wanted() {
+    let Some(world) = world() else { return };
+    world.base();
+    let context = world.context(&[]);
+    let text = "# check=error=true\nFROM base\nCMD true\nMAINTAINER me\n";
+    let error = world.build(&request(&context, text)).map(drop).unwrap_err().to_string();
+    assert_eq!(error, "lint violation found for rules: JSONArgsRecommended, MaintainerDeprecated");
+    let skipped = text.replace("error", "skip=all;error");
+    world.build(&request(&context, &skipped)).unwrap();
+    world.build(&request(&context, &text.replace("true\nFROM", "false\nFROM"))).unwrap();
+    world.assert_clean();
+}

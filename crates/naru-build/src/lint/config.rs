@@ -1,5 +1,5 @@
-//! `# check=skip=A,B;error=true`: which rules don't count. `error` is the builder's business in BuildKit
-//! and changes no finding.
+//! `# check=skip=A,B;error=true`: which rules don't count, and whether a build with a finding fails. `experimental` names rules
+//! that BuildKit asks to be wanted by name; naru's are all as old as that they need not be.
 
 use crate::error::{BuildError, Result};
 use std::collections::BTreeSet;
@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 pub(crate) struct Config {
     skip_all: bool,
     skipped: BTreeSet<String>,
+    /// A finding ends the build.
+    pub(crate) error: bool,
 }
 
 impl Config {
@@ -26,7 +28,9 @@ impl Config {
             match (key.trim(), value.trim()) {
                 ("skip", "all") => config.skip_all = true,
                 ("skip", names) => config.skipped.extend(names.split(',').map(|name| name.trim().to_owned())),
-                ("experimental", _) | ("error", "true" | "false" | "1" | "0") => {}
+                ("error", "true" | "1") => config.error = true,
+                ("error", "false" | "0") => config.error = false,
+                ("experimental", _) => {}
                 _ => return Err(invalid(part)),
             }
         }
@@ -45,7 +49,7 @@ mod tests {
     #[test]
     fn options() {
         let config = Config::parse("skip=A, B;error=true").unwrap();
-        assert!(config.skips("A") && config.skips("B") && !config.skips("C"));
+        assert!(config.skips("A") && config.skips("B") && !config.skips("C") && config.error);
         assert!(Config::parse("skip=all").unwrap().skips("C"));
         assert!(Config::parse("").unwrap() == Config::default());
         assert!(Config::parse("hush").is_err() && Config::parse("error=maybe").is_err());

@@ -16,6 +16,7 @@ use crate::dockerfile::instruction::Dockerfile;
 use crate::error::{Position, Result};
 use config::Config;
 use rules::Rule;
+use std::collections::BTreeMap;
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,11 +63,19 @@ impl Linter {
     }
 }
 
+/// Whether a build with a finding shall fail.
+pub(crate) fn is_wanted(file: &Dockerfile, given: &BTreeMap<String, String>) -> Result<bool> {
+    Ok(config(file, given)?.error)
+}
+
+/// A build argument wins over the directive, as in BuildKit.
+fn config(file: &Dockerfile, given: &BTreeMap<String, String>) -> Result<Config> {
+    let text = given.get("BUILDKIT_DOCKERFILE_CHECK").or(file.check.as_ref());
+    Config::parse(text.map_or("", String::as_str))
+}
+
 pub(crate) fn check(file: &Dockerfile, around: &Surroundings<'_>) -> Result<Vec<LintWarning>> {
-    // A build argument wins over the directive, as in BuildKit.
-    let given = around.given.get("BUILDKIT_DOCKERFILE_CHECK").or(file.check.as_ref());
-    let config = Config::parse(given.map_or("", String::as_str))?;
-    let mut linter = Linter { config, found: Vec::new() };
+    let mut linter = Linter { config: config(file, around.given)?, found: Vec::new() };
     for line in &file.empty_continuations {
         linter.warn_lines(&rules::NO_EMPTY_CONTINUATION, *line, *line, "Empty continuation line".into());
     }
