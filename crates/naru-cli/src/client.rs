@@ -109,34 +109,38 @@ impl Api {
 
     /// One header of the answer to a HEAD request.
     pub fn head(&self, path: &str, name: &str) -> Result<Option<String>> {
-        let response = self.send("HEAD", path, Body::Empty)?;
+        let response = self.send("HEAD", path, Body::Empty, &[])?;
         Ok(response.head.header(name).map(str::to_owned))
     }
 
     /// An answer that is read as it comes. A refusal is the error.
     pub fn stream(&self, method: &'static str, path: &str, body: Body) -> Result<BodyReader> {
-        Ok(self.send(method, path, body)?.body)
+        Ok(self.send(method, path, body, &[])?.body)
     }
 
-    /// As [`Self::stream`] with a header of the request's own.
+    /// As [`Self::stream`], with headers of the request's own: credentials for registries travel in them.
     pub fn stream_with(
         &self,
         method: &'static str,
         path: &str,
-        (name, value): (&'static str, &str),
-        mut body: Body,
+        body: Body,
+        headers: &[(&str, &str)],
     ) -> Result<BodyReader> {
-        let request = Request::new(method, versioned(path)).header(name, value);
-        Ok(self.send_request(request, &mut body)?.body)
+        Ok(self.send(method, path, body, headers)?.body)
     }
 
-    fn send(&self, method: &'static str, path: &str, mut body: Body) -> Result<Response> {
-        self.send_request(Request::new(method, versioned(path)), &mut body)
-    }
-
-    fn send_request<'a>(&self, request: Request<'a>, body: &'a mut Body) -> Result<Response> {
-        let request = request.header("X-Registry-Auth", "e30=");
-        let sent = match body {
+    fn send(
+        &self,
+        method: &'static str,
+        path: &str,
+        mut body: Body,
+        headers: &[(&str, &str)],
+    ) -> Result<Response> {
+        let mut request = Request::new(method, versioned(path));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let sent = match &mut body {
             Body::Empty => self.client.send(request),
             Body::Json(value) => request.json(value).and_then(|request| self.client.send(request)),
             Body::Tar(reader) => self.client.send(request.stream("application/x-tar", reader)),

@@ -6,6 +6,7 @@
 //!
 //! # What it must not do
 //! No local mode: it never touches images, containers or networks itself. No async: it starts in a millisecond.
+//! No external program but `docker-credential-*`, whose command line is the interface that Docker documents.
 //!
 //! # Start reading at
 //! [`run`], then [`flags`] for what can be typed and `commands/<verb>.rs` for what it does.
@@ -19,6 +20,7 @@
 
 mod client;
 mod commands;
+mod credentials;
 mod daemon;
 pub mod flags;
 mod output;

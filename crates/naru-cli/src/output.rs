@@ -26,6 +26,12 @@ pub fn talk(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Talk whose line is not ended yet: a question.
+pub fn talk_part(text: impl std::fmt::Display) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}
+
 pub fn print_error(error: &Error) {
     talk(format_args!("{} {}", paint("error:", "1;31"), error.chain()));
     if let Some(hint) = error.hint() {

@@ -1,6 +1,6 @@
 //! The caller's terminal: raw mode with a guard that puts it back, and its size.
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::Result;
 
 /// While it lives, keys reach the container unchanged (cfmakeraw(3)).
@@ -18,6 +18,27 @@ impl RawMode {
 }
 
 impl Drop for RawMode {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no mode.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+    }
+}
+
+/// While it lives, what is typed isn't shown.
+pub struct Hidden(Termios);
+
+impl Hidden {
+    pub fn enter() -> Result<Self> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin)?;
+        let mut hidden = before.clone();
+        hidden.local_modes -= LocalModes::ECHO;
+        tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Hidden {
     fn drop(&mut self) {
         // A terminal that is gone needs no mode.
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);

@@ -68,6 +68,8 @@ pub enum ImageError {
     RepositoryUnknown { repository: String, detail: String },
     #[error("{method} {url:?}: {detail}")]
     Unauthorized { method: &'static str, url: String, detail: String },
+    #[error("login attempt to {url} failed with status: {status}")]
+    LoginRefused { url: String, status: String },
     #[error("toomanyrequests: {detail}")]
     TooManyRequests { detail: String },
     #[error("registry answered {status} to {method} {url}: {detail}")]
@@ -105,7 +107,7 @@ impl ImageError {
             | ImageError::RepositoryUnknown { .. }
             | ImageError::PullDenied { .. } => Kind::NotFound,
             ImageError::Conflict(_) => Kind::Conflict,
-            ImageError::Unauthorized { .. } => Kind::Unauthorized,
+            ImageError::Unauthorized { .. } | ImageError::LoginRefused { .. } => Kind::Unauthorized,
             ImageError::AmbiguousId { .. }
             | ImageError::TagWithDigest
             | ImageError::BadArchive { .. }

@@ -56,4 +56,5 @@ pub use push::{PushOptions, PushedImage};
 pub use query::{HistoryEntry, Image};
 pub use refs::{ImageUser, Pruned, RemoveOptions, Removed};
 pub use registry::auth::{Credentials, Secret};
+pub use registry::login::Login;
 pub use store::{Lease, Store, StoreConfig};

@@ -214,7 +214,7 @@ fn tokens_are_fetched_with_the_users_name() {
     let credentials = Credentials::Password { username: "u".into(), password: Secret::new("p") };
     pull_as(&test.store, &fake.name("t"), credentials, Some("linux/amd64")).unwrap();
     let logins = fake.content.lock().unwrap().logins.clone();
-    assert_eq!(logins, ["/token?service=fake&scope=repository%3Aapp%3Apull Basic dTpw"]);
+    assert_eq!(logins, ["/token?service=fake&scope=repository%3Aapp%3Apull&account=u Basic dTpw"]);
 }
 
 #[test]

@@ -7,6 +7,18 @@ use std::fmt;
 
 /// The domain that a name without one gets.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
+/// Names under which Docker Hub's credentials are kept; the first is what docker writes.
+const HUB_HOSTS: [&str; 3] = ["index.docker.io", "registry-1.docker.io", DEFAULT_DOMAIN];
+
+/// The registry that an address of a login or of docker's config.json means, as references write it:
+/// `https://index.docker.io/v1/` and the empty one are `docker.io`.
+pub fn domain_of_address(address: &str) -> &str {
+    let bare =
+        address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or(address);
+    let host = bare.split('/').next().unwrap_or(bare);
+    if host.is_empty() || HUB_HOSTS.contains(&host) { DEFAULT_DOMAIN } else { host }
+}
+
 const DEFAULT_TAG: &str = "latest";
 const OFFICIAL_PREFIX: &str = "library/";
 /// Longest repository name, domain included, in bytes (distribution/reference `NameTotalLengthMax`).
@@ -244,6 +256,18 @@ mod tests {
             ":t",
         ] {
             assert!(ImageRef::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_logins() {
+        for (address, domain) in [
+            ("", "docker.io"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("registry.example:5000", "registry.example:5000"),
+            ("http://registry.example/v2/", "registry.example"),
+        ] {
+            assert_eq!(domain_of_address(address), domain);
         }
     }
 }

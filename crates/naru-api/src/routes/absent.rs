@@ -61,7 +61,6 @@ fn others<C: Send + Sync + 'static>() -> Vec<Route<C>> {
         GET "/containers/*/checkpoints" => not_here,
         POST "/containers/*/checkpoints" => not_here,
         GET "/distribution/*/json" => no_distribution,
-        POST "/auth" => no_auth,
         PUT "/volumes/*" => no_manager,
         POST "/build/cancel" => not_here,
     ]
@@ -108,11 +107,6 @@ async fn no_distribution<C>(_context: Arc<C>, _request: Request) -> Result<Respo
     Err(Error::not_implemented(
         "asking a registry about an image without pulling it is not supported by naru",
     ))
-}
-
-async fn no_auth<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
-    Err(Error::not_implemented("checking credentials is not supported by naru")
-        .with_hint("put them into ~/.docker/config.json; they are checked by the next pull or push"))
 }
 
 /// 404 makes clients fall back to the classic builder.

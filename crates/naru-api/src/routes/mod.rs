@@ -3,6 +3,7 @@
 mod absent;
 mod archive;
 mod attach;
+mod auth;
 mod build;
 mod build_extras;
 mod buildkit;
@@ -100,6 +101,7 @@ fn images() -> Vec<Route<ApiContext>> {
         POST "/images/*/push" => image_transfer::push,
         POST "/images/*/tag" => image::tag,
         DELETE "/images/*" => image::remove,
+        POST "/auth" => auth::auth,
         POST "/build" => build::build,
         POST "/build/prune" => build::prune,
         POST "/grpc" => buildkit::grpc,

@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use naru_image::{Credentials, Secret};
 use naru_types::ImageRef;
-use naru_types::reference::DEFAULT_DOMAIN;
+use naru_types::reference::domain_of_address;
 use naru_wire::image::AuthConfig;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,8 @@ pub fn credentials(header: &str) -> Credentials {
     parsed.map(from_config).unwrap_or_default()
 }
 
-fn from_config(config: AuthConfig) -> Credentials {
+/// What a client says of itself: a token goes before a password.
+pub fn from_config(config: AuthConfig) -> Credentials {
     if !config.registrytoken.is_empty() {
         return Credentials::RegistryToken(Secret::new(config.registrytoken));
     }
@@ -56,20 +57,16 @@ impl Registries {
         let parsed: Option<BTreeMap<String, AuthConfig>> =
             decode(header).and_then(|json| serde_json::from_slice(&json).ok());
         let entries = parsed.unwrap_or_default().into_iter();
-        Self(entries.map(|(address, config)| (host(&address).to_owned(), from_config(config))).collect())
+        Self(
+            entries
+                .map(|(address, config)| (domain_of_address(&address).to_owned(), from_config(config)))
+                .collect(),
+        )
     }
 
     pub fn of(&self, image: &ImageRef) -> Credentials {
         self.0.get(image.domain()).cloned().unwrap_or_default()
     }
-}
-
-/// `https://index.docker.io/v1/` and `registry.example:5000` as the domain of references.
-fn host(address: &str) -> &str {
-    let bare =
-        address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or(address);
-    let host = bare.split('/').next().unwrap_or(bare);
-    if matches!(host, "index.docker.io" | "registry-1.docker.io") { DEFAULT_DOMAIN } else { host }
 }
 
 #[cfg(test)]

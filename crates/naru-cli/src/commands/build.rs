@@ -5,7 +5,7 @@ use crate::commands::build_extras;
 use crate::flags::BuildFlags;
 use crate::request::pairs;
 use crate::tar::Writer;
-use crate::{Outcome, output};
+use crate::{Outcome, credentials, output};
 use naru_types::dockerignore::{IGNORE_BYTES_MAX, Ignore};
 use naru_types::quantity::parse_bytes;
 use naru_types::{Error, Result};
@@ -118,11 +118,13 @@ fn send(api: &Api, order: &BuildOrder) -> Result<impl Read + use<>> {
     let shm_size = order.shm_size.map(|bytes| bytes.to_string());
     parameters.push(("shmsize", shm_size.as_deref()));
     let path = format!("/build{}", query(&parameters));
-    if order.extras == BuildExtras::default() {
-        return api.stream("POST", &path, Body::Tar(archive));
+    let credentials = credentials::header_for_all();
+    let mut headers = vec![("X-Registry-Config", credentials.as_str())];
+    let extras = build_extras::header(&order.extras)?;
+    if order.extras != BuildExtras::default() {
+        headers.push((BUILD_EXTRAS_HEADER, &extras));
     }
-    let header = build_extras::header(&order.extras)?;
-    api.stream_with("POST", &path, (BUILD_EXTRAS_HEADER, &header), Body::Tar(archive))
+    api.stream_with("POST", &path, Body::Tar(archive), &headers)
 }
 
 /// The context as an archive; a Dockerfile from outside of it is added under a name of its own.

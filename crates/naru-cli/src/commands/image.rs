@@ -4,7 +4,7 @@ use super::for_each;
 use crate::client::{Api, Body, encode, filters, query};
 use crate::flags::{ImagesFlags, PullFlags, PushFlags, RmiFlags};
 use crate::template::Template;
-use crate::{Outcome, output, table};
+use crate::{Outcome, credentials, output, table};
 use naru_types::{ImageRef, Result, Timestamp};
 use serde_json::{Value, json};
 
@@ -92,7 +92,9 @@ pub fn pull_with_progress(api: &Api, image: &str, platform: Option<&str>, quiet:
         ("tag", tag.as_deref()),
         ("platform", platform),
     ]);
-    let response = api.stream("POST", &format!("/images/create{parameters}"), Body::Empty)?;
+    let header = credentials::header_for(&reference);
+    let path = format!("/images/create{parameters}");
+    let response = api.stream_with("POST", &path, Body::Empty, &[("X-Registry-Auth", &header)])?;
     crate::output::progress(response, quiet)
 }
 
@@ -103,7 +105,8 @@ pub fn push(api: &Api, flags: &PushFlags) -> Outcome {
         encode_name(&reference.familiar_repository()),
         query(&[("tag", reference.tag())])
     );
-    let response = api.stream("POST", &path, Body::Empty)?;
+    let header = credentials::header_for(&reference);
+    let response = api.stream_with("POST", &path, Body::Empty, &[("X-Registry-Auth", &header)])?;
     crate::output::progress(response, flags.quiet)?;
     output::line(reference);
     Ok(0)

@@ -11,8 +11,8 @@ mod exec;
 mod image;
 mod inspect;
 mod lifecycle;
+mod login;
 mod logs;
-
 mod network;
 mod ps;
 mod run;
@@ -29,6 +29,7 @@ use naru_types::Result;
 pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
     let command = match command {
         Command::System(command) => return system::system(command, endpoint),
+        Command::Logout { server } => return login::logout(server.as_deref().unwrap_or_default()),
         other => other,
     };
     let api = Api::connect(endpoint)?;
@@ -57,6 +58,7 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Images(flags) => image::images(&api, &flags),
         Command::Pull(flags) => image::pull(&api, &flags),
         Command::Push(flags) => image::push(&api, &flags),
+        Command::Login(flags) => login::login(&api, &flags),
         Command::Tag { source, target } => image::tag(&api, &source, &target),
         Command::Rmi(flags) => image::remove(&api, &flags),
         Command::Build(flags) => build::build(&api, &flags),
@@ -74,7 +76,7 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Ca => alerts::ca(&api),
         Command::Alerts(command) => alerts::alerts(&api, command),
         Command::Deploys => alerts::deploys(&api),
-        Command::System(_) => Ok(0),
+        Command::System(_) | Command::Logout { .. } => Ok(0),
     }
 }
 

@@ -46,6 +46,37 @@ pub struct PushFlags {
 }
 
 #[derive(Debug, Args)]
+pub struct LoginFlags {
+    #[arg(short, long)]
+    pub username: Option<String>,
+    /// Password or token; other users of the machine may see it here
+    #[arg(short, long, conflicts_with = "password_stdin")]
+    pub password: Option<Password>,
+    /// Take the password from standard input
+    #[arg(long = "password-stdin", requires = "username")]
+    pub password_stdin: bool,
+    pub server: Option<String>,
+}
+
+/// Never printed.
+#[derive(Clone)]
+pub struct Password(pub String);
+
+impl std::str::FromStr for Password {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct RmiFlags {
     /// Remove although containers use it
     #[arg(short, long)]

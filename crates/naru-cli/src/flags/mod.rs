@@ -80,6 +80,10 @@ pub enum Command {
     Pull(PullFlags),
     /// Upload an image to a registry
     Push(PushFlags),
+    /// Log in to a registry (default: Docker Hub)
+    Login(LoginFlags),
+    /// Log out from a registry (default: Docker Hub)
+    Logout { server: Option<String> },
     /// Create a tag that refers to an image
     Tag { source: String, target: String },
     /// Remove one or more images

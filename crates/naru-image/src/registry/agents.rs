@@ -10,10 +10,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use ureq::Agent;
+use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Redirects followed for one request (Go's client stops there too).
+const REDIRECTS_MAX: u32 = 10;
 /// Longest silence within a body.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -49,6 +52,9 @@ impl Agents {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .tls_config(tls.build())
+            .max_redirects(REDIRECTS_MAX)
+            // Storage elsewhere signs its URLs; a password or token isn't for it.
+            .redirect_auth_headers(RedirectAuthHeaders::Never)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))

@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use std::fmt;
 
 /// A text that is never printed.
@@ -15,7 +14,8 @@ impl Secret {
         Self(text.into())
     }
 
-    pub(crate) fn reveal(&self) -> &str {
+    /// For who sends it on; nothing prints it.
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -86,21 +86,6 @@ fn parse_parameters(mut text: &str) -> Vec<(String, String)> {
         text = after;
     }
     found
-}
-
-/// A token server's answer; older ones call it `token`, OAuth2 `access_token`.
-#[derive(Deserialize)]
-pub(crate) struct TokenAnswer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-}
-
-impl TokenAnswer {
-    pub(crate) fn into_token(self) -> Option<String> {
-        [self.access_token, self.token].into_iter().find(|token| !token.is_empty())
-    }
 }
 
 /// Percent-encodes a query value (RFC 3986, unreserved characters stay).

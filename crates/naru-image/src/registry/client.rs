@@ -2,9 +2,9 @@
 //! back-off, and errors in dockerd's words.
 
 use super::agents::Agents;
-use super::answer::{ERROR_BYTES_MAX, error_of, read_limited};
-use super::auth::{self, Challenge, Credentials, TokenAnswer};
+use super::auth::{Challenge, Credentials};
 use super::endpoint::{Endpoint, host_of};
+use super::token::{self, TokenRequest};
 use crate::error::{ImageError, Result};
 use crate::store::locked;
 use naru_types::ImageRef;
@@ -169,10 +169,7 @@ impl<'a> Session<'a> {
             url: url.to_owned(),
             detail: detail.to_owned(),
         };
-        let headers = response.headers().get_all("www-authenticate");
-        let challenge =
-            headers.iter().filter_map(|value| value.to_str().ok()).find_map(auth::parse_challenge);
-        let value = match challenge {
+        let value = match token::challenge_of(&self.base, response)? {
             None => return Err(denied("authentication required")),
             Some(Challenge::Basic) => {
                 let basic = self.credentials.basic().ok_or_else(|| denied("no basic auth credentials"))?;
@@ -182,66 +179,22 @@ impl<'a> Session<'a> {
                 basic
             }
             Some(Challenge::Bearer { realm, service, scope }) => {
-                format!("Bearer {}", self.token(&realm, service.as_deref(), scope)?)
+                let scope =
+                    scope.unwrap_or_else(|| format!("repository:{}:{}", self.reference.path(), self.actions));
+                let request = TokenRequest {
+                    agent: self.agent,
+                    base: &self.base,
+                    credentials: self.credentials,
+                    realm: &realm,
+                    service: service.as_deref().unwrap_or_default(),
+                    scope: Some(&scope),
+                    wants_refresh_token: false,
+                };
+                format!("Bearer {}", request.fetch()?.access)
             }
         };
         *locked(&self.authorization) = Some(value);
         Ok(())
-    }
-
-    fn token(&self, realm: &str, service: Option<&str>, scope: Option<String>) -> Result<String> {
-        // A verified registry must not be able to make a password travel in the clear.
-        let is_secret = !matches!(self.credentials, Credentials::Anonymous | Credentials::RegistryToken(_));
-        if is_secret && self.base.starts_with("https://") && !realm.starts_with("https://") {
-            return Err(ImageError::Unauthorized {
-                method: "Get",
-                url: realm.to_owned(),
-                detail: "the registry asks for the password over an unencrypted connection".into(),
-            });
-        }
-        let scope = scope.unwrap_or_else(|| format!("repository:{}:{}", self.reference.path(), self.actions));
-        let service = service.unwrap_or_default();
-        let (scope, service) = (auth::query_value(&scope), auth::query_value(service));
-        let (method, url, form) = match self.credentials {
-            Credentials::IdentityToken(token) => {
-                let token = auth::query_value(token.reveal());
-                let form = format!(
-                    "grant_type=refresh_token&service={service}&scope={scope}&client_id=naru&refresh_token={token}"
-                );
-                (Method::POST, realm.to_owned(), form)
-            }
-            Credentials::Anonymous | Credentials::Password { .. } | Credentials::RegistryToken(_) => {
-                let join = if realm.contains('?') { '&' } else { '?' };
-                (Method::GET, format!("{realm}{join}service={service}&scope={scope}"), String::new())
-            }
-        };
-        let failed = |error: ureq::Error| transport_error(&method, &url, &error);
-        let bad = |error: http::Error| failed(ureq::Error::Http(error));
-        let mut builder = http::Request::builder().method(method.clone()).uri(&url);
-        let mut response = if method == Method::POST {
-            builder = builder.header("Content-Type", "application/x-www-form-urlencoded");
-            self.agent.run(builder.body(form.as_bytes()).map_err(bad)?).map_err(failed)?
-        } else {
-            if let Some(basic) = self.credentials.basic() {
-                builder = builder.header("Authorization", basic);
-            }
-            self.agent.run(builder.body(()).map_err(bad)?).map_err(failed)?
-        };
-        if !response.status().is_success() {
-            let detail = error_of(&mut response)
-                .map_or_else(|| "incorrect username or password".to_owned(), |e| e.text());
-            return Err(ImageError::Unauthorized { method: title(&method), url: realm.to_owned(), detail });
-        }
-        let body = read_limited(&mut response, ERROR_BYTES_MAX, "the token answer")?;
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|source| ImageError::Malformed {
-            what: format!("the token answer of {realm}"),
-            source,
-        })?;
-        answer.into_token().ok_or_else(|| ImageError::Unauthorized {
-            method: "Get",
-            url: realm.to_owned(),
-            detail: "the answer holds no token".into(),
-        })
     }
 }
 
@@ -296,7 +249,7 @@ pub fn title(method: &Method) -> &'static str {
     }
 }
 
-fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> ImageError {
+pub fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> ImageError {
     let address = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
     let detail = match error {
         ureq::Error::Io(source) if is_ours(source) => {

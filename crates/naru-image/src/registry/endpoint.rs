@@ -32,13 +32,20 @@ pub fn endpoints(reference: &ImageRef, config: &StoreConfig, with_mirrors: bool)
             found.push(Endpoint { base: format!("{scheme}://{host}"), verify, is_mirror: true });
         }
     }
-    let host = if reference.domain() == DEFAULT_DOMAIN { DOCKER_HUB } else { reference.domain() };
+    found.extend(of_registry(reference.domain(), config));
+    Ok(found)
+}
+
+/// The registry itself, without mirrors; `domain` as references write it.
+pub fn of_registry(domain: &str, config: &StoreConfig) -> Vec<Endpoint> {
+    let host = if domain == DEFAULT_DOMAIN { DOCKER_HUB } else { domain };
+    let mut found = Vec::new();
     let verify = !is_insecure(host, config);
     found.push(Endpoint { base: format!("https://{host}"), verify, is_mirror: false });
     if !verify {
         found.push(Endpoint { base: format!("http://{host}"), verify, is_mirror: false });
     }
-    Ok(found)
+    found
 }
 
 fn is_insecure(address: &str, config: &StoreConfig) -> bool {

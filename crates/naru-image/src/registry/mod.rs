@@ -1,7 +1,7 @@
 //! Talking to registries (OCI distribution-spec, Docker Registry HTTP API V2).
 //!
 //! [`client`] opens a [`client::Session`] with one registry for one repository, [`auth`] gets past its
-//! door, [`manifest`] reads what it serves, [`download`] reads a blob through dropped connections.
+//! door with the tokens of [`token`], [`login`] tries credentials, [`manifest`] reads what it serves, [`download`] reads a blob through dropped connections.
 
 pub(crate) mod agents;
 pub(crate) mod answer;
@@ -9,4 +9,6 @@ pub mod auth;
 pub(crate) mod client;
 pub(crate) mod download;
 pub(crate) mod endpoint;
+pub mod login;
 pub(crate) mod manifest;
+pub(crate) mod token;

@@ -193,6 +193,8 @@ impl Lab {
     pub fn naru(&self, args: &[&str], dir: &Path) -> Out {
         let mut command = Command::new(NARU);
         command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(args).current_dir(dir);
+        // Neither the logins nor the helpers of who runs the tests.
+        command.env("DOCKER_CONFIG", self.dir.join("docker-config"));
         collect(command, b"")
     }
 

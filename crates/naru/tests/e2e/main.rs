@@ -14,6 +14,7 @@ mod limits;
 mod networks;
 mod own_cli;
 mod project;
+mod registries;
 mod rootless;
 mod runtimes;
 mod storm;
@@ -38,6 +39,7 @@ fn tests() -> Vec<Test> {
         networks::TESTS,
         build::TESTS,
         buildx::TESTS,
+        registries::TESTS,
         bad_input::TESTS,
         project::TESTS,
         rootless::TESTS,
