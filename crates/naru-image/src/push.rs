@@ -47,6 +47,9 @@ impl Store {
                 format!("An image does not exist locally with the tag: {}", reference.familiar_repository());
             return Err(naru_types::Error::not_found(what));
         };
+        // Before a registry can refuse, as in dockerd: the refusal then comes within the stream. As the
+        // answer's status, a 401 would make the docker CLI ask for a password.
+        (options.progress)(Progress::PushRefersTo { repository: reference.repository() });
         let mut last = None;
         for endpoint in endpoint::endpoints(&reference, &self.inner.config, false)? {
             let session = Session::open(
@@ -73,7 +76,6 @@ impl Store {
         options: &PushOptions<'_>,
     ) -> Result<PushedImage> {
         let tell = options.progress;
-        tell(Progress::PushRefersTo { repository: reference.repository() });
         let index = self.index();
         let record = index.images.get(id).ok_or_else(|| ImageError::NoSuchImage { name: id.to_string() })?;
         let lease = self.lease();
