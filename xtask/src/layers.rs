@@ -19,6 +19,7 @@ pub const LAYERS: [(&str, u8); 18] = [
     ("naru-image", 2),
     ("naru-net", 2),
     ("naru-proxy", 2),
+    ("naru-registry", 2),
     ("naru-observe", 2),
     ("naru-kernel", 1),
     ("naru-tar", 1),

@@ -1,9 +1,10 @@
-//! naru: one binary, five roles. The role is chosen before anything else starts, because the keeper must stay small
+//! naru: one binary, six roles. The role is chosen before anything else starts, because the keeper must stay small
 //! and single-threaded and the CLI must be quick.
 
 mod config;
 mod daemon;
 mod ops_face;
+mod registry;
 mod roles;
 mod rootless;
 mod step_runner;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             args.get(2).and_then(|pid| pid.to_str()).map_or(ExitCode::FAILURE, rootless::map_role)
         }
         Some("proxy") => roles::proxy(&args[1..]),
+        Some("registry") => roles::registry(&args[1..]),
         _ => naru_cli::run(args),
     }
 }

@@ -67,6 +67,14 @@ pub fn proxy(args: &[OsString]) -> ExitCode {
     }
 }
 
+pub fn registry(args: &[OsString]) -> ExitCode {
+    match crate::registry::run(args) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => usage(&error),
+        Err(error) => failure(&error),
+    }
+}
+
 /// What outlives its starter must not get the starter's terminal signals. A process group leader can't leave its
 /// session; such a one was started by hand and stays where it is.
 fn leave_session(wanted: bool) {

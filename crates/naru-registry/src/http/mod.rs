@@ -1,0 +1,13 @@
+//! The specification's HTTP face.
+
+mod access;
+mod answer;
+mod blobs;
+mod body;
+mod lists;
+mod manifests;
+mod patient;
+mod range;
+mod route;
+pub(crate) mod server;
+mod uploads;
