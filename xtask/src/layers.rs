@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// (crate, layer).
-pub const LAYERS: [(&str, u8); 18] = [
+pub const LAYERS: [(&str, u8); 19] = [
     ("naru", 6),
     ("naru-api", 5),
     ("naru-cli", 5),
