@@ -70,7 +70,7 @@ fn allowed(what: &str) -> usize {
 
 fn daemon_pid(lab: &Lab) -> String {
     let run = lab.dir.join("run").display().to_string();
-    lab.sh(&format!("pgrep -f -x '.*naru daemon .*--run {run} .*'")).stdout.trim().to_owned()
+    lab.sh(&format!("pgrep -o -f -x '.*naru daemon .*--run {run} .*'")).stdout.trim().to_owned()
 }
 
 /// What is said to run runs, what is said to have ended has no process.

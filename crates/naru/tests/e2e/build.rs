@@ -3,8 +3,12 @@
 use crate::lab::Lab;
 use std::path::PathBuf;
 
-pub const TESTS: &[(&str, fn(&Lab))] =
-    &[("build_a_multi_stage_image", multi_stage), ("build_cache", cache), ("push_and_pull", push_and_pull)];
+pub const TESTS: &[(&str, fn(&Lab))] = &[
+    ("build_a_multi_stage_image", multi_stage),
+    ("build_cache", cache),
+    ("push_and_pull", push_and_pull),
+    ("build_lends_secrets_and_takes_contexts", lent),
+];
 
 fn context(lab: &Lab, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let dir = lab.dir.join(name);
@@ -136,4 +140,62 @@ fn push_and_pull(lab: &Lab) {
     lab.ok(&["rmi", "127.0.0.1:5055/library/busybox:pushed"]);
     let _ = registry.kill();
     let _ = registry.wait();
+}
+
+/// What `naru build` has beyond Docker's old interface, with steps that run in real containers.
+fn lent(lab: &Lab) {
+    let dockerfile = "\
+FROM named AS tools
+FROM busybox
+COPY --from=local /greeting /greeting
+RUN --mount=type=secret,id=tok,mode=0440,gid=50 cat /run/secrets/tok > /seen && stat -c '%a %g' /run/secrets/tok >> /seen
+RUN --mount=type=secret,id=tok,env=TOK --mount=type=ssh,required echo $TOK >> /seen; stat -c %F $SSH_AUTH_SOCK >> /seen
+RUN --mount=type=bind,target=/in,rw echo gone > /in/new && cat /in/new >> /seen; grep far /etc/hosts >> /seen
+COPY --parents --exclude=**/skip deep/er /kept/
+CMD echo no $NOPE
+";
+    let files = [
+        ("Dockerfile", dockerfile),
+        ("deep/er/file", "x"),
+        ("deep/er/skip", "x"),
+        ("other/greeting", "hello\n"),
+    ];
+    let dir = context(lab, "lent", &files);
+    std::fs::write(lab.dir.join("tok"), "s3cret\n").unwrap();
+    let agent = lab.dir.join("agent");
+    let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let secret = format!("id=tok,src={}", lab.dir.join("tok").display());
+    let ssh = format!("default={}", agent.display());
+    let flags = [
+        "build",
+        "-t",
+        "lent",
+        "--secret",
+        &secret,
+        "--ssh",
+        &ssh,
+        "--add-host",
+        "far:10.1.2.3",
+        "--build-context",
+        "named=docker-image://busybox",
+        "--build-context",
+        "local=other",
+        ".",
+    ];
+    lab.naru(&flags, &dir).expect(0, "build");
+    let seen = lab.ok(&[
+        "run",
+        "--rm",
+        "lent",
+        "sh",
+        "-c",
+        "cat /greeting /seen; ls /kept/deep/er /run; ls -d /in 2>&1",
+    ]);
+    let expect = "hello\ns3cret\n440 50\ns3cret\nsocket\ngone\n10.1.2.3\tfar\n";
+    assert!(seen.starts_with(expect), "{seen:?}");
+    assert!(seen.contains("/kept/deep/er:\nfile\n") && seen.contains("/in: No such file"), "{seen:?}");
+    let found = lab.naru(&["build", "--check", "."], &dir).expect(1, "check");
+    assert!(found.stdout.contains("WARNING: JSONArgsRecommended - https://"), "{found:?}");
+    assert!(found.stdout.contains("   8 | >>> CMD echo no $NOPE"), "{found:?}");
+    std::fs::remove_dir_all(&dir).unwrap();
 }
