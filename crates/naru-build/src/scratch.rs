@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const DIR_MODE: u32 = 0o755;
-/// Of a build's own directory: what is half-made, and what a client lends, is nobody else's to see.
+/// Of a build's own directory and of where they all lie: what is half-made, and what a client lends, is nobody else's to see.
 const BUILD_MODE: u32 = 0o700;
 
 /// Owns one directory beneath `<root>/build-tmp`.
@@ -52,7 +52,8 @@ pub(crate) fn sweep(base: &Path) -> Result<()> {
         }
         _ => {}
     }
-    fs::create_dir_all(base).map_err(BuildError::io("make the directory", base))
+    let made = fs::DirBuilder::new().recursive(true).mode(BUILD_MODE).create(base);
+    made.map_err(BuildError::io("make the directory", base))
 }
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
