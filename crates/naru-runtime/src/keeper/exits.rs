@@ -179,7 +179,7 @@ impl Keeper {
             targets.extend(self.table.execs(target));
         }
         for target in targets {
-            drop(self.table.take_early(&target));
+            drop(self.table.take_early(&target, &mut self.shared.poller));
             let Some(key) = self.table.key(&target) else { continue };
             self.table.unname(&target);
             if let Some(process) = self.table.by_key(key) {

@@ -34,6 +34,8 @@ pub(super) enum Source {
     /// An adopted process; own children are reaped on SIGCHLD.
     Pidfd(Key),
     Oom(Key),
+    /// A client that waits for its process to start.
+    Early(Key),
     /// The process that starts an exec.
     Worker(Key),
 }

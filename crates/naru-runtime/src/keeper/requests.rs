@@ -84,10 +84,10 @@ impl Keeper {
             return self.reply(asked.peer, asked.seq, reply, &[]);
         }
         // The entry of an earlier run makes place, its waiting clients stay.
-        let early = self.table.take_early(&target);
+        let early = self.table.take_early(&target, &mut self.shared.poller);
         self.forget(&target);
         for waiting in early {
-            self.table.add_early(waiting);
+            self.table.add_early(waiting, &mut self.shared.poller);
         }
         self.enqueue(asked, wanted, journal);
     }
@@ -100,7 +100,7 @@ impl Keeper {
         journal: &mut Journal,
     ) {
         journal.write(format_args!("{}: {}: {error}", name(target), error.step));
-        drop(self.table.take_early(target));
+        drop(self.table.take_early(target, &mut self.shared.poller));
         self.reply(asked.peer, asked.seq, Reply::StartFailed(error.clone()), &[]);
     }
 
@@ -167,7 +167,7 @@ impl Keeper {
                 // What the client has written already raises an event, as its socket is watched from now on.
                 true
             }
-            None => self.table.add_early(Early { request, socket }),
+            None => self.table.add_early(Early { request, socket }, &mut self.shared.poller),
         };
         if taken {
             Ok(Reply::Done)

@@ -5,13 +5,14 @@ use super::journal::Journal;
 use super::logfile::LogWriter;
 use super::poller::{Interest, Key, Source};
 use super::process::{Adopted, Parts, Process, Shared, Streams};
+use super::protocol::AttachRequest;
 use super::server::Keeper;
 use super::state::{AttachedState, Checked, EarlyState, Kept, ProcessState, State, StateError, VERSION};
 use super::table::Early;
 use crate::cgroup::Cgroup;
 use crate::external::External;
 use naru_kernel::{Errno, inherit};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,7 @@ impl Keeper {
             listener: kept.fd(self.listener.as_fd()),
             inherited: self.inherited.save(),
             processes: self.table.processes().map(|process| process.save(&mut kept)).collect(),
-            early: self.table.early().map(|early| early.save(&mut kept)).collect(),
+            early: self.table.early().map(|early| save_early(early, &mut kept)).collect(),
             peers: self.peers.save(asked, &mut kept),
         };
         (state, kept)
@@ -63,7 +64,10 @@ impl Keeper {
         }
         for early in &checked.state.early {
             match take(early.socket) {
-                Ok(socket) => drop(self.table.add_early(Early { request: early.request.clone(), socket })),
+                Ok(socket) => {
+                    let early = Early { request: early.request.clone(), socket };
+                    self.table.add_early(early, &mut self.shared.poller);
+                }
                 Err(error) => journal.write(format_args!("lost an early client: {error}")),
             }
         }
@@ -93,10 +97,8 @@ impl Keeper {
     }
 }
 
-impl Early {
-    fn save<'a>(&'a self, kept: &mut Kept<'a>) -> EarlyState {
-        EarlyState { request: self.request.clone(), socket: kept.fd(self.socket.as_fd()) }
-    }
+fn save_early<'a>((request, socket): (&AttachRequest, BorrowedFd<'a>), kept: &mut Kept<'a>) -> EarlyState {
+    EarlyState { request: request.clone(), socket: kept.fd(socket) }
 }
 
 impl Process {

@@ -234,6 +234,8 @@ impl Keeper {
             }
             Source::Pidfd(key) => self.on_adopted_end(key, journal),
             Source::Oom(key) => self.on_oom(key),
+            // Nothing but a hang-up is watched for.
+            Source::Early(key) => self.table.on_early_gone(key, &mut self.shared.poller),
             Source::Worker(key) => self.on_worker(key, journal),
         }
     }

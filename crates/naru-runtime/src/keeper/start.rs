@@ -167,7 +167,7 @@ impl Keeper {
                 return Err(failed("duplicate the pty", errno));
             }
         };
-        let early = self.table.take_early(&target);
+        let early = self.table.take_early(&target, &mut self.shared.poller);
         let (pid, pidfd) = (spawned.pid, spawned.pidfd);
         let key = self.shared.poller.fresh_key();
         let parts =

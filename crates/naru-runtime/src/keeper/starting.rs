@@ -201,7 +201,7 @@ impl Keeper {
                     Ok(_) => self.exec(*request),
                     Err(refusal) => {
                         self.shared.poller.forget_timers(key);
-                        drop(self.table.take_early(&target));
+                        drop(self.table.take_early(&target, &mut self.shared.poller));
                         self.reply(asked.peer, asked.seq, refusal, &[]);
                         continue;
                     }
@@ -297,14 +297,14 @@ impl Keeper {
     pub fn on_peer_gone(&mut self, peer: Key) {
         for (_, worker) in &mut self.starting.workers {
             if worker.asked.is_some_and(|asked| asked.peer == peer) {
-                drop(self.table.take_early(&worker.newborn.target));
+                drop(self.table.take_early(&worker.newborn.target, &mut self.shared.poller));
                 worker.give_up();
             }
         }
         let gone = |queued: &Queued| queued.asked.peer == peer;
         for queued in self.starting.queued.iter().filter(|queued| gone(queued)) {
             self.shared.poller.forget_timers(queued.key);
-            drop(self.table.take_early(&queued.wanted.target()));
+            drop(self.table.take_early(&queued.wanted.target(), &mut self.shared.poller));
         }
         self.starting.queued.retain(|queued| !gone(queued));
     }

@@ -1,12 +1,11 @@
 //! Every process the keeper knows, by key, by target and by pid, and the clients that came before their process.
 
-use super::poller::Key;
+use super::poller::{Interest, Key, Poller, Source, Watched};
 use super::process::Process;
 use super::protocol::{AttachRequest, LIST_PAGE_LEN_MAX, ProcessEntry, Target};
 use naru_kernel::Errno;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Most clients that wait for processes to start, altogether.
 const EARLY_MAX: usize = 1024;
@@ -17,12 +16,20 @@ pub(super) struct Early {
     pub socket: OwnedFd,
 }
 
+/// An [`Early`] in the table. Its hang-up is watched for: the start that it waits for may never be asked for, as when the
+/// daemon was killed in between.
+struct Waiting {
+    key: Key,
+    request: AttachRequest,
+    socket: Watched,
+}
+
 #[derive(Default)]
 pub(super) struct Table {
     processes: BTreeMap<Key, Process>,
     names: BTreeMap<Target, Key>,
     children: HashMap<i32, Key>,
-    early: Vec<Early>,
+    early: Vec<Waiting>,
 }
 
 impl Table {
@@ -69,8 +76,8 @@ impl Table {
         self.processes.values()
     }
 
-    pub fn early(&self) -> impl Iterator<Item = &Early> {
-        self.early.iter()
+    pub fn early(&self) -> impl Iterator<Item = (&AttachRequest, BorrowedFd<'_>)> {
+        self.early.iter().map(|waiting| (&waiting.request, waiting.socket.as_fd()))
     }
 
     /// The container's execs.
@@ -97,26 +104,33 @@ impl Table {
         (entries, rest.next().is_some())
     }
 
-    /// Keeps a client until its process starts. `false`: too many wait.
-    pub fn add_early(&mut self, early: Early) -> bool {
-        self.early.retain(|waiting| !has_hung_up(&waiting.socket));
+    /// Keeps a client until its process starts or it hangs up. `false`: too many wait.
+    pub fn add_early(&mut self, early: Early, poller: &mut Poller) -> bool {
         if self.early.len() >= EARLY_MAX {
             return false;
         }
-        self.early.push(early);
+        let key = poller.fresh_key();
+        let mut socket = poller.adopt_with_hangups(early.socket, Source::Early(key));
+        // One that can't be watched is only kept for longer.
+        let _ = poller.set(&mut socket, Interest::empty());
+        self.early.push(Waiting { key, request: early.request, socket });
         true
     }
 
-    pub fn take_early(&mut self, target: &Target) -> Vec<Early> {
-        self.early.extract_if(.., |early| early.request.target == *target).collect()
+    /// The clients that wait for `target`, which do so no more.
+    pub fn take_early(&mut self, target: &Target, poller: &mut Poller) -> Vec<Early> {
+        let theirs = self.early.extract_if(.., |waiting| waiting.request.target == *target);
+        theirs
+            .map(|waiting| Early { request: waiting.request, socket: poller.release(waiting.socket) })
+            .collect()
     }
-}
 
-fn has_hung_up(socket: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(socket, PollFlags::empty())];
-    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut polled, Some(&zero)), Ok(1))
-        && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    /// The client that waits under `key` has hung up.
+    pub fn on_early_gone(&mut self, key: Key, poller: &mut Poller) {
+        for waiting in self.early.extract_if(.., |waiting| waiting.key == key) {
+            drop(poller.release(waiting.socket));
+        }
+    }
 }
 
 /// Says `ESRCH` as "it has ended".

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Nothing here takes longer on a machine that does anything at all.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -277,4 +277,17 @@ pub fn read_until(socket: &mut UnixStream, mark: &str) -> String {
         text.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
     text
+}
+
+pub fn open_files(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// A keeper learns of a hang-up as of any other event: soon.
+pub fn wait_for_open_files(pid: i32, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while open_files(pid) != count {
+        assert!(Instant::now() < deadline, "{} open files instead of {count}", open_files(pid));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

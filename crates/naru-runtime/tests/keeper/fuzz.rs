@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use naru_kernel::unix;
-use naru_runtime::keeper::protocol::{AttachRequest, Target};
+use naru_runtime::keeper::protocol::Target;
 use naru_runtime::keeper::socket_path;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,7 +20,6 @@ pub fn a_live_keeper_survives_mutated_messages() {
     fixture.client.pause(&paused).unwrap();
     let mut client = fixture.attach(Target::container(id.clone()), true);
     let keeper = fixture.client.keeper_pid();
-    purge_early(&fixture);
     let before = (open_files(keeper), fixture.client.list().unwrap());
     let mut dice = Dice(SEED);
     let corpus = corpus();
@@ -36,8 +35,8 @@ pub fn a_live_keeper_survives_mutated_messages() {
     }
     // Answered after everything before it.
     assert_eq!(fixture.client.list().unwrap(), before.1);
-    purge_early(&fixture);
-    assert_eq!(open_files(keeper), before.0);
+    // The clients that it attached have all hung up.
+    wait_for_open_files(keeper, before.0);
     assert_eq!(fixture.client.keeper_pid(), keeper);
     std::io::Write::write_all(&mut client, b"untouched\n").unwrap();
     read_until(&mut client, "untouched");
@@ -65,18 +64,6 @@ fn shoot(socket: &OwnedFd, corpus: &[String], dice: &mut Dice) -> bool {
     }
     drop((ours, theirs));
     unix::recv(socket, &mut vec![0; 1 << 17]).is_ok_and(|received| received.len > 0)
-}
-
-/// Clients that came before their process and have gone are dropped when the next one comes.
-fn purge_early(fixture: &Fixture) {
-    let target = Target::container(naru_types::ContainerId::from_bytes([255; 32]));
-    let request = AttachRequest { target: target.clone(), stdin: false, stdout: true, stderr: true };
-    drop(fixture.client.attach(&request).unwrap());
-    fixture.client.forget(&target).unwrap();
-}
-
-fn open_files(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
 /// Every verb, about a container that does not exist: a mutation finds no other id by chance.

@@ -29,6 +29,7 @@ const CASES: &[Case] = &[
         "an_early_client_gets_the_first_byte_and_stdin_closes_once",
         streams::an_early_client_gets_the_first_byte_and_stdin_closes_once,
     ),
+    ("an_early_client_that_hangs_up_is_let_go", streams::an_early_client_that_hangs_up_is_let_go),
     ("stdin_stays_open_for_the_next_client", streams::stdin_stays_open_for_the_next_client),
     (
         "a_client_that_does_not_read_stops_only_its_container",

@@ -3,6 +3,7 @@
 use crate::fixture::*;
 use naru_runtime::keeper::protocol::{ExitStatus, StdioSpec, Target};
 use naru_types::logrec::Stream;
+use naru_types::signal::Signal;
 use std::io::Write;
 use std::net::Shutdown;
 
@@ -49,6 +50,27 @@ pub fn an_early_client_gets_the_first_byte_and_stdin_closes_once() {
     let log = fixture.bundle(&id).join("log");
     assert_eq!(log_text(&log, Stream::Stdout), out);
     assert_eq!(log_text(&log, Stream::Stderr), err);
+}
+
+pub fn an_early_client_that_hangs_up_is_let_go() {
+    let mut fixture = Fixture::new();
+    let (running, _held) = fixture.start_sh("read a", with_stdin(true));
+    let keeper = fixture.client.keeper_pid();
+    let before = open_files(keeper);
+    let target = Target::container(fresh_id());
+    let mut staying = fixture.attach(target.clone(), true);
+    let half = fixture.attach(target.clone(), true);
+    half.shutdown(Shutdown::Write).unwrap();
+    let leaving = fixture.attach(target, true);
+    assert_eq!(open_files(keeper), before + 3);
+    drop(leaving);
+    // One that has said all it had to say still listens.
+    wait_for_open_files(keeper, before + 2);
+    staying.write_all(b"here").unwrap();
+    drop((staying, half));
+    // Without any request in between.
+    wait_for_open_files(keeper, before);
+    fixture.client.signal(&Target::container(running), Signal::KILL).unwrap();
 }
 
 pub fn stdin_stays_open_for_the_next_client() {

@@ -101,10 +101,6 @@ pub fn an_upgrade_loses_nothing() {
     assert_eq!(fixture.client.list().unwrap().iter().filter(|entry| entry.exit.is_none()).count(), 0);
 }
 
-fn open_files(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
 pub fn an_upgrade_that_cannot_be_is_refused() {
     let mut fixture = Fixture::new();
     let (id, _held) = fixture.start_sh("read a; echo $a", with_stdin(true));
