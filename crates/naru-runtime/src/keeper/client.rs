@@ -12,17 +12,21 @@ use super::protocol::{
     StartRequest, StdioSpec, Target, VERSION, VERSION_WITH_RUNTIMES,
 };
 use crate::oci;
-use naru_kernel::unix;
+use naru_kernel::{pidfd, unix};
 use naru_types::signal::Signal;
 use naru_types::{ContainerId, ExecId, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// How long a keeper whose connection was cut may take to end.
+const DEATH_WAIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// What the reader thread reports.
 #[derive(Debug)]
@@ -69,6 +73,8 @@ pub struct KeeperClient {
     registry: Arc<HeldRegistry>,
     run_dir: PathBuf,
     keeper_pid: i32,
+    /// `None`: it has gone again already.
+    keeper_pidfd: Option<OwnedFd>,
     keeper_build: Mutex<String>,
     version: AtomicU32,
 }
@@ -88,11 +94,13 @@ impl KeeperClient {
     ) -> Result<Self, ClientError> {
         let connection = Connection::open(run_dir)?;
         let keeper_pid = connection.keeper_pid();
+        let keeper_pidfd = pidfd::open(keeper_pid).ok();
         let keeper_build = Mutex::new(connection.keeper_build().to_owned());
         let version = AtomicU32::new(connection.version());
         let registry = Arc::new(HeldRegistry::default());
         let dispatcher = Dispatcher::start(connection, Arc::clone(&registry), Box::new(on_notice))?;
-        Ok(Self { dispatcher, registry, run_dir: run_dir.to_owned(), keeper_pid, keeper_build, version })
+        let run_dir = run_dir.to_owned();
+        Ok(Self { dispatcher, registry, run_dir, keeper_pid, keeper_pidfd, keeper_build, version })
     }
 
     pub fn keeper_pid(&self) -> i32 {
@@ -118,6 +126,7 @@ impl KeeperClient {
     }
 
     /// Starts a container whose `config.json` is in `request.bundle`.
+    /// [`ClientError::Disconnected`] is told once nothing can come of the start any more.
     pub fn start(
         &self,
         request: StartRequest,
@@ -259,13 +268,28 @@ impl KeeperClient {
         request: &Request,
         fds: &[(FdRole, BorrowedFd<'_>)],
     ) -> Result<Started, StartError> {
-        let (reply, fds) = self.dispatcher.call(request, fds)?;
+        let answer = self.dispatcher.call(request, fds);
+        let (reply, fds) = answer.inspect_err(|error| {
+            if matches!(error, ClientError::Disconnected) {
+                self.wait_for_death();
+            }
+        })?;
         match reply {
             Reply::Started { pid, started_at, warnings } => {
                 Ok(self.held(target, Started { pid, started_at, warnings, fds: HeldFds::from_reply(fds) }))
             }
             Reply::StartFailed(failed) => Err(StartError::Failed(failed)),
             other => Err(CallError::unexpected(other).into()),
+        }
+    }
+
+    /// Waits until a keeper that hung up has ended: before that, a start of its may still become a process, which whoever
+    /// takes the attempt back would miss. The kernel closes what a killed process had open first and sends its children,
+    /// the workers, their death signal last (`exit_files` and `exit_notify` in Linux's kernel/exit.c).
+    fn wait_for_death(&self) {
+        if let Some(keeper) = &self.keeper_pidfd {
+            // After an error, or in vain, there is nothing better to do than to go on.
+            let _ = poll(&mut [PollFd::new(keeper, PollFlags::IN)], Some(&DEATH_WAIT));
         }
     }
 
