@@ -2,6 +2,8 @@
 
 use crate::dice::Dice;
 use crate::lab::{Lab, Out, collect};
+use std::fmt::{Display, Formatter};
+use std::ops::AddAssign;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +23,29 @@ pub struct Clients<'a> {
     done: AtomicUsize,
     judged: AtomicUsize,
     wrong: Mutex<Vec<String>>,
+}
+
+#[derive(Default)]
+pub struct Seen {
+    operations: usize,
+    judged: usize,
+}
+
+impl AddAssign for Seen {
+    fn add_assign(&mut self, more: Self) {
+        self.operations += more.operations;
+        self.judged += more.judged;
+    }
+}
+
+impl Display for Seen {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { operations, judged } = self;
+        write!(
+            f,
+            "{operations} operations, {judged} of them with no kill meanwhile and judged by their answer"
+        )
+    }
 }
 
 impl<'a> Clients<'a> {
@@ -50,11 +75,11 @@ impl<'a> Clients<'a> {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    pub fn report(&self) {
-        let (done, judged) = (self.done.load(Ordering::SeqCst), self.judged.load(Ordering::SeqCst));
-        println!("  {done} operations, {judged} of them with no kill meanwhile and judged by their answer");
-        let wrong = self.wrong.lock().unwrap();
+    /// What was done; fails when an answer was wrong.
+    pub fn seen(self) -> Seen {
+        let wrong = self.wrong.into_inner().unwrap();
         assert!(wrong.is_empty(), "{wrong:#?}");
+        Seen { operations: self.done.into_inner(), judged: self.judged.into_inner() }
     }
 
     pub fn work(&self, client: u64, mut dice: Dice) {

@@ -1,6 +1,6 @@
 //! Chaos: four clients do everything at random while the daemon, the keeper or both are killed with SIGKILL at random
-//! moments and started again. No client may wait for ever; what nobody killed under must answer rightly; afterwards
-//! every container is listed right and can be removed, and then nothing is left of any.
+//! moments and started again. No client may wait for ever; what nobody killed under must answer rightly; after every few
+//! kills every container is listed right and can be removed, and then nothing is left of any.
 //!
 //! `NARU_CHAOS_CYCLES` says how many kills (40 by default), `NARU_CHAOS_SEED` repeats a series. The series of
 //! operations is the same for one seed; the moments at which they meet a kill are not.
@@ -17,7 +17,7 @@ mod lab;
 mod residue;
 mod restarts;
 
-use clients::Clients;
+use clients::{Clients, Seen};
 use dice::Dice;
 use host::Snapshot;
 use lab::{Lab, wait_for};
@@ -33,6 +33,8 @@ const CONTAINERS_DEFAULT: u64 = 50;
 /// `run --rm`, one after the other (R5).
 const SHORT_LIVES_DEFAULT: u64 = 50;
 const CLIENTS: u64 = 4;
+/// Kills between one rest and the next.
+const ROUND_KILLS: u64 = 5;
 /// Between one restart and the next kill.
 const CALM_MILLIS_MAX: u64 = 900;
 
@@ -79,20 +81,34 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// In rounds: after a few kills everything comes to rest and is judged. What is wrong at one moment would be set right, and
+/// so hidden, by the next restart.
 fn chaos(lab: &Lab, cycles: u64, seed: u64) {
     lab.ok(&["run", "--rm", "-p", "18099:80", "busybox", "true"]);
     let calm = Residue::settled(lab);
-    let clients = Clients::new(lab);
     let mut dice = Dice::new(seed);
+    let mut left = cycles;
+    let mut seen = Seen::default();
+    while left > 0 {
+        let kills = left.min(ROUND_KILLS);
+        left -= kills;
+        seen += round(lab, &mut dice, kills);
+        come_to_rest(lab, &calm);
+    }
+    println!("  {seen}");
+}
+
+fn round(lab: &Lab, dice: &mut Dice, kills: u64) -> Seen {
+    let clients = Clients::new(lab);
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
-            let clients = &clients;
-            scope.spawn(move || clients.work(number, Dice::new(seed ^ (number + 1))));
+            let (clients, dice) = (&clients, Dice::new(dice.below(u64::MAX)));
+            scope.spawn(move || clients.work(number, dice));
         }
         let killing = catch_unwind(AssertUnwindSafe(|| {
-            for _ in 0..cycles {
+            for _ in 0..kills {
                 std::thread::sleep(Duration::from_millis(dice.below(CALM_MILLIS_MAX)));
-                kill(lab, &clients, &mut dice);
+                kill(lab, &clients, dice);
             }
         }));
         clients.stop();
@@ -100,14 +116,18 @@ fn chaos(lab: &Lab, cycles: u64, seed: u64) {
             std::panic::resume_unwind(panic);
         }
     });
-    clients.report();
+    clients.seen()
+}
+
+/// Everything is listed right and can be removed, and then nothing is left.
+fn come_to_rest(lab: &Lab, calm: &Residue) {
     residue::listed_right(lab);
     for id in lab.ok(&["ps", "-aq", "--no-trunc"]).split_whitespace() {
         lab.docker(&["rm", "-f", "-v", id]).expect(0, "removing what the chaos left");
     }
     assert_eq!(lab.ok(&["ps", "-aq"]), "", "containers are listed after their removal");
     lab.remove_everything();
-    wait_for("everything to be given back", || Residue::take(lab).over(&calm).is_empty());
+    wait_for("everything to be given back", || Residue::take(lab).over(calm).is_empty());
     residue::no_panics(lab);
 }
 
