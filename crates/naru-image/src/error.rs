@@ -7,6 +7,7 @@ use naru_tar::TarError;
 use naru_types::{Digest, Error, Kind};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -78,6 +79,11 @@ pub enum ImageError {
     Transport { method: &'static str, url: String, detail: String },
     #[error("invalid registry address {address:?}")]
     BadRegistry { address: String },
+    #[error("the thread that downloaded {digest} ended: a bug in naru")]
+    DownloadDied { digest: Digest },
+    /// Of a download that several pulls watched.
+    #[error(transparent)]
+    Shared(Arc<ImageError>),
     #[error("context canceled")]
     Cancelled,
 }
@@ -113,6 +119,7 @@ impl ImageError {
             | ImageError::BadArchive { .. }
             | ImageError::BadRegistry { .. } => Kind::InvalidInput,
             ImageError::Tar(error) => error.kind(),
+            ImageError::Shared(error) => error.kind(),
             ImageError::Unsupported { .. } => Kind::NotImplemented,
             ImageError::Cancelled | ImageError::TooManyRequests { .. } => Kind::Unavailable,
             ImageError::Io { .. }
@@ -130,6 +137,7 @@ impl ImageError {
             | ImageError::TooLarge { .. }
             | ImageError::Malformed { .. }
             | ImageError::Status { .. }
+            | ImageError::DownloadDied { .. }
             | ImageError::Transport { .. } => Kind::Internal,
         }
     }
@@ -147,6 +155,7 @@ impl ImageError {
                 Some("pull the image again to repair it".into())
             }
             ImageError::Unsupported { hint, .. } => Some((*hint).into()),
+            ImageError::Shared(error) => error.hint(),
             _ => None,
         }
     }

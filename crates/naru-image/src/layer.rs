@@ -1,8 +1,7 @@
 //! A layer on its way into the store: unpacked in staging, not yet visible.
 //!
-//! Two pulls that need the same layer share one download through [`Flights`]: the first unpacks, the
-//! other waits and gets the same [`Staged`]. Whoever commits first renames it into place. As nobody
-//! waits for another's commit, two pulls cannot wait for each other.
+//! Two pulls that need the same layer share one [`Staged`] ([`crate::flight`]). Whoever commits first
+//! renames it into place; nobody waits for another's commit.
 
 use crate::blob::{HashingReader, HashingWriter};
 use crate::error::{ImageError, Result};
@@ -15,19 +14,15 @@ use crate::unpack::{self, UnpackOptions};
 use naru_tar::{Reader, TarError};
 use naru_types::Digest;
 use rustix::fd::AsFd;
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::Duration;
+use std::sync::Mutex;
 
 const LAYER_DIR_MODE: u32 = 0o700;
 /// The mode of a layer's root where its archive says nothing: what overlayfs shows as `/`.
 const ROOT_MODE: u32 = 0o755;
-/// How often a waiting pull looks at its cancel flag, in milliseconds.
-const WAIT_MS: u64 = 200;
 
 /// An unpacked layer in staging; deletes itself unless it is moved into place.
 pub(crate) struct Staged {
@@ -173,75 +168,5 @@ pub(crate) fn flatten(error: ImageError) -> ImageError {
             Err(source) => ImageError::tar_read(source),
         },
         other => other,
-    }
-}
-
-/// Downloads under way, by layer.
-#[derive(Default)]
-pub(crate) struct Flights {
-    table: Mutex<BTreeMap<Digest, Flight>>,
-    changed: Condvar,
-}
-
-enum Flight {
-    UnderWay,
-    /// Lives as long as a pull that has yet to commit it.
-    Landed(Weak<Staged>),
-}
-
-/// The right to download a layer; giving it up without landing lets the next one try.
-pub(crate) struct Departure<'a> {
-    flights: &'a Flights,
-    diff_id: Digest,
-    landed: bool,
-}
-
-pub(crate) enum Boarding<'a> {
-    Lead(Departure<'a>),
-    Shared(Arc<Staged>),
-}
-
-impl Flights {
-    /// Becomes the one that downloads `diff_id`, or waits for the one that does.
-    pub fn board(&self, diff_id: Digest, is_cancelled: &dyn Fn() -> bool) -> Result<Boarding<'_>> {
-        let mut table = locked(&self.table);
-        loop {
-            match table.get(&diff_id) {
-                Some(Flight::UnderWay) => {}
-                Some(Flight::Landed(staged)) => match staged.upgrade() {
-                    Some(staged) => return Ok(Boarding::Shared(staged)),
-                    None => drop(table.remove(&diff_id)),
-                },
-                None => {
-                    table.insert(diff_id, Flight::UnderWay);
-                    return Ok(Boarding::Lead(Departure { flights: self, diff_id, landed: false }));
-                }
-            }
-            if is_cancelled() {
-                return Err(ImageError::Cancelled);
-            }
-            if matches!(table.get(&diff_id), Some(Flight::UnderWay)) {
-                let waited = self.changed.wait_timeout(table, Duration::from_millis(WAIT_MS));
-                table = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-            }
-        }
-    }
-}
-
-impl Departure<'_> {
-    pub fn land(mut self, staged: Staged) -> Arc<Staged> {
-        let staged = Arc::new(staged);
-        locked(&self.flights.table).insert(self.diff_id, Flight::Landed(Arc::downgrade(&staged)));
-        self.landed = true;
-        staged
-    }
-}
-
-impl Drop for Departure<'_> {
-    fn drop(&mut self) {
-        if !self.landed {
-            locked(&self.flights.table).remove(&self.diff_id);
-        }
-        self.flights.changed.notify_all();
     }
 }

@@ -28,6 +28,7 @@ pub mod blob;
 pub mod build;
 pub mod changes;
 pub mod error;
+mod flight;
 pub mod import;
 pub mod index;
 pub mod layer;

@@ -9,6 +9,7 @@ mod layers;
 use crate::blob::{BLOB_BYTES_MAX, sha256};
 use crate::build::NewImage;
 use crate::error::{ImageError, Result};
+use crate::flight::{Pilot, Watch};
 use crate::index::ManifestRecord;
 use crate::layer::Staged;
 use crate::progress::{Progress, ProgressFn};
@@ -51,14 +52,19 @@ struct Served {
     document: Document,
 }
 
+/// An image's configuration, and the place at its download where there was one.
+type Config<'a> = (Arc<Vec<u8>>, Option<Watch<'a, Vec<u8>>>);
+
 /// All that has to be known before layers are fetched.
-struct Resolved {
+struct Resolved<'a> {
     digest: Digest,
     manifest: Manifest,
     manifest_bytes: Vec<u8>,
     manifest_digest: Digest,
     config: ImageConfig,
-    config_bytes: Vec<u8>,
+    config_bytes: Arc<Vec<u8>>,
+    /// Other pulls find the configuration here until this one has committed it.
+    _watch: Option<Watch<'a, Vec<u8>>>,
     id: Digest,
 }
 
@@ -112,7 +118,8 @@ impl Store {
         let resolved = self.resolve_manifest(session, reference, served, options.platform.as_ref())?;
         let before = self.find(reference);
         let lease = self.lease();
-        let staged = self.fetch_layers(session, reference, &resolved, options, &lease)?;
+        let fetched = self.fetch_layers(session, reference, &resolved, options, &lease)?;
+        let staged: Vec<Arc<Staged>> = fetched.iter().map(|layer| Arc::clone(&layer.staged)).collect();
         if !staged.is_empty() {
             self.sync_content()?;
         }
@@ -136,7 +143,7 @@ impl Store {
         reference: &ImageRef,
         served: Served,
         platform: Option<&Platform>,
-    ) -> Result<Resolved> {
+    ) -> Result<Resolved<'_>> {
         let wanted = platform.unwrap_or(&self.inner.config.platform);
         let digest = served.digest;
         let (manifest, manifest_bytes, manifest_digest) = match served.document {
@@ -152,8 +159,8 @@ impl Store {
                 (manifest, served.bytes, chosen)
             }
         };
-        let config_bytes = fetch_blob(session, &manifest.config)?;
         let id = manifest.config.digest;
+        let (config_bytes, watch) = self.fetch_config(session, &manifest.config)?;
         let config = parse_config(&config_bytes, &id)?;
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diff_ids {
@@ -177,10 +184,43 @@ impl Store {
                 actual: actual.to_string(),
             });
         }
-        Ok(Resolved { digest, manifest, manifest_bytes, manifest_digest, config, config_bytes, id })
+        Ok(Resolved {
+            digest,
+            manifest,
+            manifest_bytes,
+            manifest_digest,
+            config,
+            config_bytes,
+            _watch: watch,
+            id,
+        })
     }
 
-    fn record(&self, reference: &ImageRef, resolved: &Resolved, staged: &[Arc<Staged>]) -> Result<()> {
+    /// An image's configuration: from the store, or fetched once for all the pulls that want it.
+    fn fetch_config(&self, session: &Session<'_>, descriptor: &Descriptor) -> Result<Config<'_>> {
+        let is_listed = || self.index().images.contains_key(&descriptor.digest);
+        let mut is_damaged = false;
+        loop {
+            if is_listed() && !is_damaged {
+                match self.read_blob(&descriptor.digest) {
+                    Ok(bytes) => return Ok((Arc::new(bytes), None)),
+                    Err(_) => is_damaged = true,
+                }
+            }
+            let (peer, wanted) = (Arc::clone(&session.peer), descriptor.clone());
+            let work = move |pilot: &Pilot<Vec<u8>>| fetch_blob(&Session::with(&peer, pilot.stop()), &wanted);
+            let is_stored = || is_listed() && !is_damaged;
+            let watch =
+                self.inner.config_flights.board(descriptor.digest, &session.peer, &is_stored, work)?;
+            let Some(watch) = watch else { continue };
+            let is_cancelled = || session.check_cancelled().is_err();
+            if let Some(bytes) = watch.follow(&session.peer, &|_| {}, &is_cancelled)? {
+                return Ok((bytes, Some(watch)));
+            }
+        }
+    }
+
+    fn record(&self, reference: &ImageRef, resolved: &Resolved<'_>, staged: &[Arc<Staged>]) -> Result<()> {
         let tags: Vec<ImageRef> =
             if reference.digest().is_none() { vec![reference.clone()] } else { Vec::new() };
         let name = format!("{}@{}", reference.repository(), resolved.digest);

@@ -11,8 +11,9 @@
 //! index replaced. A crash between two steps leaves only what the next start sweeps away.
 
 use crate::error::{ImageError, Result};
+use crate::flight::Flights;
 use crate::index::{self, Index};
-use crate::layer::{Flights, Staged};
+use crate::layer::Staged;
 use crate::registry::agents::Agents;
 use naru_types::platform::Platform;
 use naru_types::{Digest, Timestamp};
@@ -64,7 +65,10 @@ pub(crate) struct Inner {
     pub staging: PathBuf,
     pub config: StoreConfig,
     pub agents: Agents,
-    pub flights: Flights,
+    /// Layers that pulls download now, by diff ID.
+    pub flights: Flights<Staged>,
+    /// Configurations likewise.
+    pub config_flights: Flights<Vec<u8>>,
     /// Readers take the snapshot; writers make a new one under `writing`.
     index: RwLock<Arc<Index>>,
     writing: Mutex<()>,
@@ -105,6 +109,7 @@ impl Store {
                 staging,
                 config,
                 flights: Flights::default(),
+                config_flights: Flights::default(),
                 index: RwLock::new(Arc::new(index)),
                 writing: Mutex::default(),
                 leases: Mutex::default(),
@@ -304,6 +309,14 @@ impl Lease {
         }
         self.hold_unlocked(*diff_id);
         Ok(())
+    }
+
+    /// Holds a layer from the moment on at which it is stored; says whether it is now.
+    pub(crate) fn reserve(&self, diff_id: &Digest) -> bool {
+        // As above: a removal under way has not yet asked who holds what, or is seen to have happened.
+        let _writing = locked(&self.store.inner.writing);
+        self.hold_unlocked(*diff_id);
+        self.store.index().layers.contains_key(diff_id)
     }
 
     /// For use inside of [`Store::transact`].

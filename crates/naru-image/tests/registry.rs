@@ -134,30 +134,6 @@ fn a_corrupted_blob_is_refused() {
 }
 
 #[test]
-fn concurrent_pulls_download_once() {
-    let Some(registry) = Registry::start() else { return };
-    let from = store();
-    let image = make_image(&from, &format!("{}/app", registry.address));
-    push(&from.store, &format!("{}/app", registry.address)).unwrap();
-    let name = format!("{}/app", registry.address);
-    let to = store();
-    let downloads = Mutex::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| {
-                let count = |message: naru_image::Progress| {
-                    if message.status() == "Download complete" {
-                        *downloads.lock().unwrap() += 1;
-                    }
-                };
-                assert_eq!(pull_telling(&to.store, &name, &count).unwrap().image.id, image.id);
-            });
-        }
-    });
-    assert_eq!(*downloads.lock().unwrap(), 2);
-}
-
-#[test]
 fn cancelled_pulls_end() {
     let Some(registry) = Registry::start() else { return };
     let from = store();

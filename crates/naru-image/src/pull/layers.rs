@@ -1,13 +1,14 @@
-//! The layers of a pull: a few threads take them from a queue, each goes from the network to staging in
-//! one pass.
+//! The layers of a pull: a few threads take them from a queue and watch each on its way from the network
+//! to staging, which it makes in one pass and for all the pulls that want it ([`crate::flight`]).
 
 use super::{PullOptions, Resolved};
 use crate::blob::{self, HashingReader};
 use crate::error::{ImageError, Result};
+use crate::flight::{Pilot, Watch};
 use crate::index::BlobRecord;
-use crate::layer::{Boarding, Staged, flatten};
+use crate::layer::{Staged, flatten};
 use crate::progress::{LayerStep, Progress};
-use crate::registry::client::Session;
+use crate::registry::client::{Peer, Session};
 use crate::registry::download::{Download, DownloadEvent};
 use crate::registry::manifest::Descriptor;
 use crate::store::{Lease, Store, locked};
@@ -15,7 +16,7 @@ use naru_types::{Digest, ImageRef};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Layers downloaded at a time (dockerd's `max-concurrent-downloads`).
 const LAYER_THREADS_MAX: usize = 3;
@@ -27,23 +28,29 @@ struct Job<'a> {
     diff_id: Digest,
 }
 
+/// A layer in staging, which other pulls find here until this is dropped: after the commit.
+pub(super) struct Fetched<'a> {
+    pub staged: Arc<Staged>,
+    _watch: Watch<'a, Staged>,
+}
+
 impl Store {
-    /// Fetches what isn't stored yet; the rest is held by `lease`.
+    /// Fetches what isn't stored yet; all of it is held by `lease`.
     pub(super) fn fetch_layers(
         &self,
         session: &Session<'_>,
         reference: &ImageRef,
-        resolved: &Resolved,
+        resolved: &Resolved<'_>,
         options: &PullOptions<'_>,
         lease: &Lease,
-    ) -> Result<Vec<Arc<Staged>>> {
+    ) -> Result<Vec<Fetched<'_>>> {
         let was_here = self.index().images.contains_key(&resolved.id);
         let mut seen = BTreeSet::new();
         let mut jobs = Vec::new();
         for (descriptor, diff_id) in resolved.manifest.layers.iter().zip(&resolved.config.rootfs.diff_ids) {
             let is_first = seen.insert(*diff_id);
             let id = descriptor.digest.short();
-            if !is_first || lease.hold_inner(diff_id).is_ok() {
+            if !is_first || lease.reserve(diff_id) {
                 if !was_here {
                     (options.progress)(Progress::layer(&id, LayerStep::AlreadyExists));
                 }
@@ -52,31 +59,24 @@ impl Store {
                 jobs.push(Job { descriptor, diff_id: *diff_id });
             }
         }
-        let run = Run {
-            store: self,
-            session,
-            repository: reference.repository(),
-            options,
-            lease,
-            failed: AtomicBool::new(false),
-        };
+        let repository = reference.repository();
+        let run = Run { store: self, session, repository, options, failed: AtomicBool::new(false) };
         run.all(&jobs)
     }
 }
 
-struct Run<'a> {
-    store: &'a Store,
+struct Run<'s, 'a> {
+    store: &'s Store,
     session: &'a Session<'a>,
     repository: String,
     options: &'a PullOptions<'a>,
-    lease: &'a Lease,
     failed: AtomicBool,
 }
 
-impl Run<'_> {
-    fn all(&self, jobs: &[Job<'_>]) -> Result<Vec<Arc<Staged>>> {
+impl<'s> Run<'s, '_> {
+    fn all(&self, jobs: &[Job<'_>]) -> Result<Vec<Fetched<'s>>> {
         let next = AtomicUsize::new(0);
-        let done: Mutex<Vec<Arc<Staged>>> = Mutex::default();
+        let done: Mutex<Vec<Fetched<'s>>> = Mutex::default();
         let first_error: Mutex<Option<ImageError>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..jobs.len().min(LAYER_THREADS_MAX) {
@@ -85,7 +85,7 @@ impl Run<'_> {
                         && let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
                     {
                         match self.one(job) {
-                            Ok(staged) => locked(&done).extend(staged),
+                            Ok(fetched) => locked(&done).extend(fetched),
                             Err(error) => {
                                 self.failed.store(true, Ordering::Relaxed);
                                 locked(&first_error).get_or_insert(error);
@@ -95,74 +95,91 @@ impl Run<'_> {
                 });
             }
         });
-        match first_error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            None => Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 
-    fn tell(&self, job: &Job<'_>, step: LayerStep) {
-        (self.options.progress)(Progress::layer(&job.descriptor.digest.short(), step));
-    }
-
     /// `None`: another pull stored the layer meanwhile.
-    fn one(&self, job: &Job<'_>) -> Result<Option<Arc<Staged>>> {
+    fn one(&self, job: &Job<'_>) -> Result<Option<Fetched<'s>>> {
+        let tell = |step| (self.options.progress)(Progress::layer(&job.descriptor.digest.short(), step));
         let is_cancelled = || self.failed.load(Ordering::Relaxed) || self.session.check_cancelled().is_err();
-        let staged = match self.store.inner.flights.board(job.diff_id, &is_cancelled)? {
-            Boarding::Shared(staged) => Some(staged),
-            Boarding::Lead(_) if self.lease.hold_inner(&job.diff_id).is_ok() => None,
-            Boarding::Lead(departure) => {
-                let staged = self.download(job)?;
-                staged.set_blob(BlobRecord {
-                    digest: job.descriptor.digest,
-                    size: job.descriptor.size,
-                    media_type: job.descriptor.media_type.clone(),
-                    repositories: BTreeSet::from([self.repository.clone()]),
-                });
-                Some(departure.land(staged))
+        let is_stored = || self.store.index().layers.contains_key(&job.diff_id);
+        let fetched = loop {
+            let fetch = self.fetch(job);
+            let work = move |pilot: &Pilot<Staged>| fetch.run(pilot);
+            let flights = &self.store.inner.flights;
+            let Some(watch) = flights.board(job.diff_id, &self.session.peer, &is_stored, work)? else {
+                break None;
+            };
+            if let Some(staged) = watch.follow(&self.session.peer, &tell, &is_cancelled)? {
+                break Some(Fetched { staged, _watch: watch });
             }
         };
-        self.tell(job, LayerStep::PullComplete);
-        Ok(staged)
+        tell(LayerStep::PullComplete);
+        Ok(fetched)
     }
 
-    fn download(&self, job: &Job<'_>) -> Result<Staged> {
-        let total = job.descriptor.size;
+    fn fetch(&self, job: &Job<'_>) -> Fetch {
+        Fetch {
+            store: self.store.clone(),
+            peer: Arc::clone(&self.session.peer),
+            diff_id: job.diff_id,
+            blob: BlobRecord {
+                digest: job.descriptor.digest,
+                size: job.descriptor.size,
+                media_type: job.descriptor.media_type.clone(),
+                repositories: BTreeSet::from([self.repository.clone()]),
+            },
+        }
+    }
+}
+
+/// All that the download of one layer needs, whichever pull it was that began it.
+struct Fetch {
+    store: Store,
+    peer: Arc<Peer>,
+    diff_id: Digest,
+    blob: BlobRecord,
+}
+
+impl Fetch {
+    fn run(self, pilot: &Pilot<Staged>) -> Result<Staged> {
+        let (digest, total) = (self.blob.digest, self.blob.size);
         let told = AtomicU64::new(0);
         let progress = |event| match event {
             DownloadEvent::Bytes(current) => {
                 if current == total || current >= told.load(Ordering::Relaxed) + PROGRESS_STEP_BYTES {
                     told.store(current, Ordering::Relaxed);
-                    self.tell(job, LayerStep::Downloading { current, total });
+                    pilot.tell(LayerStep::Downloading { current, total });
                 }
             }
             DownloadEvent::Retry(wait) => {
-                self.tell(job, LayerStep::Retrying { seconds: wait.as_secs().max(1) });
+                pilot.tell(LayerStep::Retrying { seconds: wait.as_secs().max(1) });
             }
         };
-        let download = Download::new(self.session, &job.descriptor.digest, total, &progress);
-        let mut compressed = HashingReader::new(Stoppable { inner: download, stop: &self.failed });
+        let session = Session::with(&self.peer, pilot.stop());
+        let download = Download::new(&session, &digest, total, &progress);
+        let mut compressed = HashingReader::new(Stoppable { inner: download, stop: pilot.stop() });
         let unpacked =
             blob::decompressed(&mut compressed).and_then(|tar| self.store.stage_tar(tar)).map_err(flatten);
         if let Err(error @ (ImageError::Transport { .. } | ImageError::Cancelled)) = unpacked {
             return Err(error);
         }
-        self.tell(job, LayerStep::VerifyingChecksum);
+        pilot.tell(LayerStep::VerifyingChecksum);
         // What the decompressor did not ask for belongs to the digest too; and when unpacking failed,
         // a wrong digest explains why.
         if let Err(error) = io::copy(&mut compressed, &mut io::sink()) {
             let error = flatten(ImageError::tar_read(error));
             return Err(unpacked.err().unwrap_or(error));
         }
-        check(
-            "filesystem layer verification failed for digest",
-            &job.descriptor.digest,
-            compressed.digest(),
-        )?;
+        check("filesystem layer verification failed for digest", &digest, compressed.digest())?;
         let staged = unpacked?;
-        self.tell(job, LayerStep::DownloadComplete);
-        check("unpacked layer verification failed for digest", &job.diff_id, staged.diff_id)?;
-        self.tell(job, LayerStep::Extracting { current: total, total });
+        pilot.tell(LayerStep::DownloadComplete);
+        check("unpacked layer verification failed for digest", &self.diff_id, staged.diff_id)?;
+        pilot.tell(LayerStep::Extracting { current: total, total });
+        staged.set_blob(self.blob);
         Ok(staged)
     }
 }
@@ -174,7 +191,7 @@ fn check(what: &str, expected: &Digest, found: Digest) -> Result<()> {
     Err(ImageError::DigestMismatch { what: format!("{what} {expected}"), expected: *expected, found })
 }
 
-/// Ends a download when another layer of the same pull failed.
+/// Ends a download that nobody watches any more.
 struct Stoppable<'a, R> {
     inner: R,
     stop: &'a AtomicBool,

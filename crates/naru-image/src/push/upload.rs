@@ -186,7 +186,11 @@ fn begin(session: &Session<'_>, digest: &Digest) -> Result<String> {
 
 fn location(session: &Session<'_>, response: &ureq::http::Response<ureq::Body>) -> Option<String> {
     let location = response.headers().get("location")?.to_str().ok()?;
-    Some(if location.starts_with('/') { format!("{}{location}", session.base) } else { location.to_owned() })
+    Some(if location.starts_with('/') {
+        format!("{}{location}", session.peer.base)
+    } else {
+        location.to_owned()
+    })
 }
 
 fn upload_file(session: &Session<'_>, blob: &Compressed, id: &str, tell: &ProgressFn<'_>) -> Result<()> {

@@ -9,8 +9,8 @@ use crate::error::{ImageError, Result};
 use crate::store::locked;
 use naru_types::ImageRef;
 use std::io::{self, Read};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use ureq::http::{self, Method, Response, StatusCode};
 use ureq::{Agent, Body, SendBody};
@@ -48,43 +48,69 @@ impl<'a> Request<'a> {
     }
 }
 
-pub struct Session<'a> {
-    agent: &'a Agent,
+/// One repository of one registry in one user's name.
+pub struct Peer {
+    agent: Agent,
     pub base: String,
-    reference: &'a ImageRef,
+    reference: ImageRef,
     actions: &'static str,
-    credentials: &'a Credentials,
+    credentials: Credentials,
     authorization: Mutex<Option<String>>,
+}
+
+impl Peer {
+    /// Whether the other one would get the same answers.
+    pub fn is_same(&self, other: &Peer) -> bool {
+        self.base == other.base
+            && self.reference.path() == other.reference.path()
+            && self.credentials == other.credentials
+    }
+
+    #[cfg(test)]
+    pub fn anonymous(base: &str, repository: &str) -> Result<Self> {
+        let bad = || ImageError::BadRegistry { address: base.to_owned() };
+        Ok(Self {
+            agent: Agents::new(&crate::store::StoreConfig::default()).agent(false)?.clone(),
+            base: base.to_owned(),
+            reference: ImageRef::parse(&format!("registry.test/{repository}")).map_err(|_| bad())?,
+            actions: "pull",
+            credentials: Credentials::Anonymous,
+            authorization: Mutex::default(),
+        })
+    }
+}
+
+pub struct Session<'a> {
+    pub peer: Arc<Peer>,
     pub cancel: &'a AtomicBool,
 }
 
 impl<'a> Session<'a> {
     /// Asks `/v2/` whether a registry answers there, and gets past its door.
     pub fn open(
-        agents: &'a Agents,
+        agents: &Agents,
         endpoint: &Endpoint,
-        reference: &'a ImageRef,
+        reference: &ImageRef,
         actions: &'static str,
-        credentials: &'a Credentials,
+        credentials: &Credentials,
         cancel: &'a AtomicBool,
     ) -> Result<Self> {
         // A mirror is another party than the one that the credentials are for.
-        const NOBODY: &Credentials = &Credentials::Anonymous;
-        let session = Self {
-            agent: agents.agent(endpoint.verify)?,
-            base: endpoint.base.clone(),
-            reference,
-            actions,
-            credentials: if endpoint.is_mirror { NOBODY } else { credentials },
-            authorization: Mutex::new(match credentials {
-                Credentials::RegistryToken(token) if !endpoint.is_mirror => {
-                    Some(format!("Bearer {}", token.reveal()))
-                }
-                _ => None,
-            }),
-            cancel,
+        let credentials = if endpoint.is_mirror { Credentials::Anonymous } else { credentials.clone() };
+        let authorization = match &credentials {
+            Credentials::RegistryToken(token) => Some(format!("Bearer {}", token.reveal())),
+            _ => None,
         };
-        let url = format!("{}/v2/", session.base);
+        let peer = Peer {
+            agent: agents.agent(endpoint.verify)?.clone(),
+            base: endpoint.base.clone(),
+            reference: reference.clone(),
+            actions,
+            credentials,
+            authorization: Mutex::new(authorization),
+        };
+        let session = Self { peer: Arc::new(peer), cancel };
+        let url = format!("{}/v2/", session.peer.base);
         let response = session.once(&Request::new(Method::GET, &url))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             session.authenticate(&response, &url, "Get")?;
@@ -92,9 +118,14 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// A session with a peer whose door is open.
+    pub fn with(peer: &Arc<Peer>, cancel: &'a AtomicBool) -> Self {
+        Self { peer: Arc::clone(peer), cancel }
+    }
+
     /// `<base>/v2/<repository>/<rest>`
     pub fn url(&self, rest: &str) -> String {
-        format!("{}/v2/{}/{rest}", self.base, self.reference.path())
+        format!("{}/v2/{}/{rest}", self.peer.base, self.peer.reference.path())
     }
 
     pub fn check_cancelled(&self) -> Result<()> {
@@ -133,19 +164,22 @@ impl<'a> Session<'a> {
             builder = builder.header(*name, *value);
         }
         // A URL from the registry may lead to another host, which the token isn't for.
-        let is_ours = request.url.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with('/'));
-        if is_ours && let Some(value) = &*locked(&self.authorization) {
+        let is_ours = request.url.strip_prefix(&self.peer.base).is_some_and(|rest| rest.starts_with('/'));
+        if is_ours && let Some(value) = &*locked(&self.peer.authorization) {
             builder = builder.header("Authorization", value);
         }
         let bad = |error: http::Error| failed(ureq::Error::Http(error));
         match &request.payload {
-            Payload::None => self.agent.run(builder.body(()).map_err(bad)?).map_err(failed),
-            Payload::Bytes(bytes) => self.agent.run(builder.body(*bytes).map_err(bad)?).map_err(failed),
+            Payload::None => self.peer.agent.run(builder.body(()).map_err(bad)?).map_err(failed),
+            Payload::Bytes(bytes) => self.peer.agent.run(builder.body(*bytes).map_err(bad)?).map_err(failed),
             Payload::File { path, size, progress } => {
                 let file = std::fs::File::open(path).map_err(ImageError::io("open", *path))?;
                 let mut body = Counted { inner: file, done: 0, progress: *progress, cancel: self.cancel };
                 let builder = builder.header("Content-Length", *size);
-                self.agent.run(builder.body(SendBody::from_reader(&mut body)).map_err(bad)?).map_err(failed)
+                self.peer
+                    .agent
+                    .run(builder.body(SendBody::from_reader(&mut body)).map_err(bad)?)
+                    .map_err(failed)
             }
         }
     }
@@ -169,22 +203,24 @@ impl<'a> Session<'a> {
             url: url.to_owned(),
             detail: detail.to_owned(),
         };
-        let value = match token::challenge_of(&self.base, response)? {
+        let value = match token::challenge_of(&self.peer.base, response)? {
             None => return Err(denied("authentication required")),
             Some(Challenge::Basic) => {
-                let basic = self.credentials.basic().ok_or_else(|| denied("no basic auth credentials"))?;
-                if locked(&self.authorization).as_deref() == Some(&basic) {
+                let basic =
+                    self.peer.credentials.basic().ok_or_else(|| denied("no basic auth credentials"))?;
+                if locked(&self.peer.authorization).as_deref() == Some(&basic) {
                     return Err(denied("unauthorized: authentication required"));
                 }
                 basic
             }
             Some(Challenge::Bearer { realm, service, scope }) => {
-                let scope =
-                    scope.unwrap_or_else(|| format!("repository:{}:{}", self.reference.path(), self.actions));
+                let scope = scope.unwrap_or_else(|| {
+                    format!("repository:{}:{}", self.peer.reference.path(), self.peer.actions)
+                });
                 let request = TokenRequest {
-                    agent: self.agent,
-                    base: &self.base,
-                    credentials: self.credentials,
+                    agent: &self.peer.agent,
+                    base: &self.peer.base,
+                    credentials: &self.peer.credentials,
                     realm: &realm,
                     service: service.as_deref().unwrap_or_default(),
                     scope: Some(&scope),
@@ -193,7 +229,7 @@ impl<'a> Session<'a> {
                 format!("Bearer {}", request.fetch()?.access)
             }
         };
-        *locked(&self.authorization) = Some(value);
+        *locked(&self.peer.authorization) = Some(value);
         Ok(())
     }
 }

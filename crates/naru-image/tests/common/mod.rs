@@ -10,14 +10,15 @@ use naru_types::image::{History, ImageConfig};
 use naru_types::{Digest, ImageRef, Result};
 use rustix::fd::AsFd;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -246,9 +247,25 @@ pub struct Proxy {
     pub connections: Arc<AtomicI64>,
     /// After the budget is used up: `false` gives each new connection `refill` bytes, `true` none.
     pub dead: Arc<AtomicBool>,
+    /// The paths of all GET requests so far.
+    pub gets: Arc<Mutex<Vec<String>>>,
 }
 
+/// Bytes that no test uses up.
+pub const NO_LIMIT: i64 = i64::MAX / 2;
+
 impl Proxy {
+    /// How often each blob was asked for.
+    pub fn blob_gets(&self) -> BTreeMap<String, usize> {
+        let mut counted = BTreeMap::new();
+        for path in self.gets.lock().unwrap().iter() {
+            if let Some((_, digest)) = path.split_once("/blobs/") {
+                *counted.entry(digest.to_owned()).or_default() += 1;
+            }
+        }
+        counted
+    }
+
     pub fn start(target: &str, budget: i64, refill: i64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
@@ -256,7 +273,9 @@ impl Proxy {
             budget: Arc::new(AtomicI64::new(budget)),
             connections: Arc::default(),
             dead: Arc::default(),
+            gets: Arc::default(),
         };
+        let gets = Arc::clone(&proxy.gets);
         let (budget, connections, dead) =
             (Arc::clone(&proxy.budget), Arc::clone(&proxy.connections), Arc::clone(&proxy.dead));
         let target = target.to_owned();
@@ -268,8 +287,17 @@ impl Proxy {
                 }
                 let Ok(server) = TcpStream::connect(&target) else { continue };
                 let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let gets = Arc::clone(&gets);
                 std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut from, &mut to);
+                    let mut seen = Vec::new();
+                    let mut buffer = [0; 4096];
+                    while let Ok(got @ 1..) = from.read(&mut buffer) {
+                        seen.extend_from_slice(&buffer[..got]);
+                        note_gets(&mut seen, &gets);
+                        if to.write_all(&buffer[..got]).is_err() {
+                            break;
+                        }
+                    }
                     let _ = to.shutdown(std::net::Shutdown::Both);
                 });
                 let budget = Arc::clone(&budget);
@@ -277,6 +305,17 @@ impl Proxy {
             }
         });
         proxy
+    }
+}
+
+/// Takes whole lines off `seen` and notes those that begin a GET request.
+fn note_gets(seen: &mut Vec<u8>, gets: &Mutex<Vec<String>>) {
+    while let Some(end) = seen.iter().position(|byte| *byte == b'\n') {
+        let line: Vec<u8> = seen.drain(..=end).collect();
+        let line = String::from_utf8_lossy(&line);
+        if let Some(path) = line.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()) {
+            gets.lock().unwrap().push(path.to_owned());
+        }
     }
 }
 
