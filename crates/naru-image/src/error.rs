@@ -71,8 +71,8 @@ pub enum ImageError {
     Unauthorized { method: &'static str, url: String, detail: String },
     #[error("login attempt to {url} failed with status: {status}")]
     LoginRefused { url: String, status: String },
-    #[error("toomanyrequests: {detail}")]
-    TooManyRequests { detail: String },
+    #[error("toomanyrequests: {detail} ({limit})")]
+    TooManyRequests { detail: String, limit: String },
     #[error("registry answered {status} to {method} {url}: {detail}")]
     Status { method: &'static str, url: String, status: u16, detail: String },
     #[error("{method} {url:?}: {detail}")]
@@ -150,6 +150,9 @@ impl ImageError {
             }
             ImageError::PullDenied { .. } | ImageError::Unauthorized { .. } => {
                 Some("log in with `naru login` and try again".into())
+            }
+            ImageError::TooManyRequests { .. } => {
+                Some("log in with `naru login`, or name a mirror in daemon.json's registry-mirrors".into())
             }
             ImageError::BlobMissing { .. } | ImageError::LayerChanged { .. } => {
                 Some("pull the image again to repair it".into())

@@ -236,7 +236,7 @@ impl<T> Watch<'_, T> {
 
 /// Steps of which only the latest matters.
 fn is_passing(step: &LayerStep) -> bool {
-    matches!(step, LayerStep::Downloading { .. } | LayerStep::Retrying { .. })
+    matches!(step, LayerStep::Downloading { .. } | LayerStep::Retrying { .. } | LayerStep::RateLimited { .. })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! (moby `pkg/jsonmessage`: `{"status", "id", "progressDetail"}`). The texts are Docker's, since
 //! clients print and match them; rendering bars and JSON is the caller's.
 
+use crate::registry::patience::Delay;
 use naru_types::Digest;
 
 /// One message. `id()` and `status()` give the two texts of Docker's message.
@@ -25,19 +26,47 @@ pub enum Progress {
 pub enum LayerStep {
     PullingFsLayer,
     Waiting,
-    Downloading { current: u64, total: u64 },
+    Downloading {
+        current: u64,
+        total: u64,
+    },
     VerifyingChecksum,
     DownloadComplete,
-    Extracting { current: u64, total: u64 },
+    Extracting {
+        current: u64,
+        total: u64,
+    },
     PullComplete,
     AlreadyExists,
-    Retrying { seconds: u64 },
+    Retrying {
+        seconds: u64,
+    },
+    /// The registry answered that it was asked too often.
+    RateLimited {
+        seconds: u64,
+    },
     Preparing,
-    Pushing { current: u64, total: u64 },
+    Pushing {
+        current: u64,
+        total: u64,
+    },
     Pushed,
     LayerAlreadyExists,
     MountedFrom(String),
-    Loading { current: u64, total: u64 },
+    Loading {
+        current: u64,
+        total: u64,
+    },
+}
+
+/// A request that waits outside of any layer.
+pub(crate) fn delayed(registry: &str, delay: Delay) -> Progress {
+    let (seconds, unit) = (delay.seconds(), if delay.seconds() == 1 { "second" } else { "seconds" });
+    Progress::Status(if delay.is_rate_limit {
+        format!("{registry} was asked too often (its rate limit is reached): retrying in {seconds} {unit}")
+    } else {
+        format!("{registry} does not answer as it should: retrying in {seconds} {unit}")
+    })
 }
 
 /// Where messages go; called from several threads at once.
@@ -88,6 +117,13 @@ impl Progress {
     }
 }
 
+impl From<Delay> for LayerStep {
+    fn from(delay: Delay) -> Self {
+        let seconds = delay.seconds();
+        if delay.is_rate_limit { LayerStep::RateLimited { seconds } } else { LayerStep::Retrying { seconds } }
+    }
+}
+
 impl LayerStep {
     fn status(&self) -> String {
         match self {
@@ -102,6 +138,10 @@ impl LayerStep {
             LayerStep::Retrying { seconds } => {
                 format!("Retrying in {seconds} second{}", if *seconds == 1 { "" } else { "s" })
             }
+            LayerStep::RateLimited { seconds } => format!(
+                "The registry's rate limit is reached: retrying in {seconds} second{}",
+                if *seconds == 1 { "" } else { "s" }
+            ),
             LayerStep::Preparing => "Preparing".into(),
             LayerStep::Pushing { .. } => "Pushing".into(),
             LayerStep::Pushed => "Pushed".into(),

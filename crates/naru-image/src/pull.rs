@@ -11,18 +11,21 @@ use crate::build::NewImage;
 use crate::error::{ImageError, Result};
 use crate::flight::{Pilot, Watch};
 use crate::index::ManifestRecord;
-use crate::layer::Staged;
-use crate::progress::{Progress, ProgressFn};
+use crate::layer::{Staged, flatten};
+use crate::progress::{Progress, ProgressFn, delayed};
 use crate::query::{Image, parse_config};
 use crate::registry::answer::{error_of, read_limited, status_error};
 use crate::registry::auth::Credentials;
-use crate::registry::client::{Request, Session};
+use crate::registry::client::{Caller, Request, Session};
+use crate::registry::download::Download;
 use crate::registry::endpoint;
 use crate::registry::manifest::{self, ACCEPT, Descriptor, Document, Manifest};
+use crate::registry::patience::Delay;
 use crate::store::Store;
 use naru_types::image::ImageConfig;
 use naru_types::platform::Platform;
 use naru_types::{Digest, ImageRef};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use ureq::http::{Method, StatusCode};
@@ -73,6 +76,7 @@ impl Store {
     pub fn pull(&self, reference: &ImageRef, options: &PullOptions<'_>) -> naru_types::Result<PulledImage> {
         let reference = reference.with_default_tag();
         let endpoints = endpoint::endpoints(&reference, &self.inner.config, true)?;
+        let on_delay = |delay: Delay| (options.progress)(delayed(reference.domain(), delay));
         let mut last = None;
         for endpoint in &endpoints {
             let session = Session::open(
@@ -81,7 +85,7 @@ impl Store {
                 &reference,
                 "pull",
                 &options.credentials,
-                options.cancel,
+                Caller { cancel: options.cancel, on_delay: &on_delay },
             );
             let session = match session {
                 Ok(session) => session,
@@ -115,7 +119,7 @@ impl Store {
         let wanted = reference.digest().map_or_else(|| shown.clone(), Digest::to_string);
         let served = fetch_manifest(session, reference, &wanted)?;
         tell(Progress::PullingFrom { tag: shown, repository: reference.path().to_owned() });
-        let resolved = self.resolve_manifest(session, reference, served, options.platform.as_ref())?;
+        let resolved = self.resolve_manifest(session, reference, served, options)?;
         let before = self.find(reference);
         let lease = self.lease();
         let fetched = self.fetch_layers(session, reference, &resolved, options, &lease)?;
@@ -142,8 +146,9 @@ impl Store {
         session: &Session<'_>,
         reference: &ImageRef,
         served: Served,
-        platform: Option<&Platform>,
+        options: &PullOptions<'_>,
     ) -> Result<Resolved<'_>> {
+        let platform = options.platform.as_ref();
         let wanted = platform.unwrap_or(&self.inner.config.platform);
         let digest = served.digest;
         let (manifest, manifest_bytes, manifest_digest) = match served.document {
@@ -160,7 +165,7 @@ impl Store {
             }
         };
         let id = manifest.config.digest;
-        let (config_bytes, watch) = self.fetch_config(session, &manifest.config)?;
+        let (config_bytes, watch) = self.fetch_config(session, &manifest.config, options.progress)?;
         let config = parse_config(&config_bytes, &id)?;
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diff_ids {
@@ -197,7 +202,12 @@ impl Store {
     }
 
     /// An image's configuration: from the store, or fetched once for all the pulls that want it.
-    fn fetch_config(&self, session: &Session<'_>, descriptor: &Descriptor) -> Result<Config<'_>> {
+    fn fetch_config(
+        &self,
+        session: &Session<'_>,
+        descriptor: &Descriptor,
+        progress: &ProgressFn<'_>,
+    ) -> Result<Config<'_>> {
         let is_listed = || self.index().images.contains_key(&descriptor.digest);
         let mut is_damaged = false;
         loop {
@@ -208,13 +218,17 @@ impl Store {
                 }
             }
             let (peer, wanted) = (Arc::clone(&session.peer), descriptor.clone());
-            let work = move |pilot: &Pilot<Vec<u8>>| fetch_blob(&Session::with(&peer, pilot.stop()), &wanted);
+            let work = move |pilot: &Pilot<Vec<u8>>| {
+                let caller = Caller { cancel: pilot.stop(), on_delay: &|delay| pilot.tell(delay.into()) };
+                fetch_blob(&Session::with(&peer, caller), &wanted)
+            };
             let is_stored = || is_listed() && !is_damaged;
             let watch =
                 self.inner.config_flights.board(descriptor.digest, &session.peer, &is_stored, work)?;
             let Some(watch) = watch else { continue };
+            let tell = |step| progress(Progress::layer(&descriptor.digest.short(), step));
             let is_cancelled = || session.check_cancelled().is_err();
-            if let Some(bytes) = watch.follow(&session.peer, &|_| {}, &is_cancelled)? {
+            if let Some(bytes) = watch.follow(&session.peer, &tell, &is_cancelled)? {
                 return Ok((bytes, Some(watch)));
             }
         }
@@ -296,12 +310,10 @@ fn fetch_blob(session: &Session<'_>, descriptor: &Descriptor) -> Result<Vec<u8>>
     if descriptor.size > BLOB_BYTES_MAX {
         return Err(ImageError::TooLarge { what, found: descriptor.size, limit: BLOB_BYTES_MAX });
     }
-    let url = session.url(&format!("blobs/{}", descriptor.digest));
-    let mut response = session.send(&Request::new(Method::GET, &url))?;
-    if response.status() != StatusCode::OK {
-        return Err(status_error("Get", &url, &mut response));
-    }
-    let bytes = read_limited(&mut response, BLOB_BYTES_MAX, &what)?;
+    let mut bytes = Vec::new();
+    Download::new(session, &descriptor.digest, descriptor.size, &|_| {})
+        .read_to_end(&mut bytes)
+        .map_err(|error| flatten(ImageError::tar_read(error)))?;
     let found = sha256(&bytes);
     if found != descriptor.digest {
         return Err(ImageError::DigestMismatch { what, expected: descriptor.digest, found });

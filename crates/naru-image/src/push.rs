@@ -11,12 +11,13 @@ mod upload;
 use crate::build::tag_name;
 use crate::error::{ImageError, Result};
 use crate::index::{BlobRecord, ImageRecord};
-use crate::progress::{LayerStep, Progress, ProgressFn};
+use crate::progress::{LayerStep, Progress, ProgressFn, delayed};
 use crate::registry::answer::status_error;
 use crate::registry::auth::Credentials;
-use crate::registry::client::{Payload, Request, Session};
+use crate::registry::client::{Caller, Payload, Request, Session};
 use crate::registry::endpoint;
 use crate::registry::manifest::{self, Descriptor, Document, Manifest};
+use crate::registry::patience::Delay;
 use crate::store::Store;
 use naru_types::{Digest, ImageRef};
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ impl Store {
         // Before a registry can refuse, as in dockerd: the refusal then comes within the stream. As the
         // answer's status, a 401 would make the docker CLI ask for a password.
         (options.progress)(Progress::PushRefersTo { repository: reference.repository() });
+        let on_delay = |delay: Delay| (options.progress)(delayed(reference.domain(), delay));
         let mut last = None;
         for endpoint in endpoint::endpoints(&reference, &self.inner.config, false)? {
             let session = Session::open(
@@ -58,7 +60,7 @@ impl Store {
                 &reference,
                 "pull,push",
                 &options.credentials,
-                options.cancel,
+                Caller { cancel: options.cancel, on_delay: &on_delay },
             );
             match session {
                 Ok(session) => return Ok(self.push_to(&session, &reference, &id, options)?),

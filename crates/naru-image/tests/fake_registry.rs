@@ -11,7 +11,7 @@ use naru_image::{Credentials, PullOptions, PulledImage, Secret, Store};
 use naru_types::platform::Platform;
 use naru_types::{ImageRef, Kind, Result};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
@@ -26,8 +26,12 @@ struct Content {
     served: HashMap<String, (String, Vec<u8>)>,
     /// A user's token must be shown.
     wants_token: bool,
-    /// Answers of 429 to give before anything else.
+    /// Answers of 429 to give before anything else, and what else they say.
     busy: u32,
+    busy_headers: &'static str,
+    /// Each blob's first answer breaks off in the middle.
+    is_flaky: bool,
+    cut: HashSet<String>,
     /// Authorization headers seen at the token server.
     logins: Vec<String>,
 }
@@ -114,7 +118,12 @@ fn serve(stream: TcpStream, content: &Mutex<Content>, own: &str) {
         let _ = input.by_ref().take(length).read_to_end(&mut Vec::new());
         let (status, headers, body) = answer(&mut content.lock().unwrap(), &path, &authorization, own);
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
-        if out.write_all(head.as_bytes()).and_then(|()| out.write_all(&body)).is_err() {
+        let is_cut = path.contains("/blobs/") && {
+            let mut content = content.lock().unwrap();
+            content.is_flaky && content.cut.insert(path.clone())
+        };
+        let end = if is_cut { body.len() / 2 } else { body.len() };
+        if out.write_all(head.as_bytes()).and_then(|()| out.write_all(&body[..end])).is_err() || is_cut {
             return;
         }
     }
@@ -133,7 +142,8 @@ fn answer(content: &mut Content, path: &str, authorization: &str, own: &str) -> 
     }
     if path != "/v2/" && content.busy > 0 {
         content.busy -= 1;
-        return ("429 Too Many Requests".into(), "Retry-After: 0\r\n".into(), Vec::new());
+        let body = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your limit."}]}"#;
+        return ("429 Too Many Requests".into(), content.busy_headers.into(), body.to_vec());
     }
     match content.served.get(path.strip_prefix("/v2/app/").unwrap_or_default()) {
         Some((media_type, body)) => {
@@ -210,6 +220,7 @@ fn tokens_are_fetched_with_the_users_name() {
     fake.list("t", &[entry]);
     fake.content.lock().unwrap().wants_token = true;
     fake.content.lock().unwrap().busy = 2;
+    fake.content.lock().unwrap().busy_headers = "Retry-After: 0\r\n";
     let test = store();
     let credentials = Credentials::Password { username: "u".into(), password: Secret::new("p") };
     pull_as(&test.store, &fake.name("t"), credentials, Some("linux/amd64")).unwrap();
@@ -254,4 +265,54 @@ fn answers_that_lie_are_refused() {
     let error = pull_as(&test.store, &name, Credentials::Anonymous, None).unwrap_err();
     assert!(error.message().starts_with("manifest verification failed for digest"), "{error}");
     test.assert_nothing_left();
+}
+
+#[test]
+fn rate_limits_are_waited_for_and_told() {
+    if !is_root() {
+        return;
+    }
+    let fake = Fake::start();
+    let tar = layer("x");
+    let entry = fake.image(&tar, &sha256(&tar).to_string(), "linux/amd64");
+    fake.list("t", &[entry]);
+    fake.content.lock().unwrap().busy = 1;
+    fake.content.lock().unwrap().busy_headers = "Retry-After: 1\r\n";
+    let test = store();
+    let lines = Mutex::new(Vec::new());
+    let tell = |message: naru_image::Progress| lines.lock().unwrap().push(message.status());
+    common::pull_telling(&test.store, &fake.name("t"), &tell).unwrap();
+    let host = &fake.address;
+    let expect = format!("{host} was asked too often (its rate limit is reached): retrying in 1 second");
+    assert_eq!(lines.lock().unwrap()[0], expect);
+
+    // Who is to come back in an hour is told so at once.
+    fake.content.lock().unwrap().busy = 1;
+    fake.content.lock().unwrap().busy_headers =
+        "Retry-After: 3600\r\nRateLimit-Limit: 100;w=21600\r\nRateLimit-Remaining: 0;w=21600\r\n";
+    let error = common::pull(&store().store, &fake.name("t")).unwrap_err();
+    let expect = format!(
+        "toomanyrequests: You have reached your limit. ({host} allows 100 requests in 6 hours; try again in 60 minutes)"
+    );
+    assert_eq!((error.message(), error.kind()), (expect.as_str(), Kind::Unavailable));
+}
+
+#[test]
+fn a_registry_without_ranges_is_read_from_the_start_again() {
+    if !is_root() {
+        return;
+    }
+    let fake = Fake::start();
+    let tar = layer(&"resumed".repeat(50_000));
+    let entry = fake.image(&tar, &sha256(&tar).to_string(), "linux/amd64");
+    fake.list("t", &[entry]);
+    let test = store();
+    fake.content.lock().unwrap().is_flaky = true;
+    let lines = Mutex::new(Vec::new());
+    let tell = |message: naru_image::Progress| lines.lock().unwrap().push(message.status());
+    let pulled = common::pull_telling(&test.store, &fake.name("t"), &tell).unwrap();
+    let dir = &test.store.layer_dirs(&pulled.image).unwrap()[0];
+    assert_eq!(std::fs::read_to_string(dir.join("which")).unwrap(), "resumed".repeat(50_000));
+    assert_eq!(fake.content.lock().unwrap().cut.len(), 2, "the configuration and the layer");
+    assert!(lines.lock().unwrap().contains(&"Retrying in 1 second".to_owned()));
 }

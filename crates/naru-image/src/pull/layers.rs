@@ -8,9 +8,10 @@ use crate::flight::{Pilot, Watch};
 use crate::index::BlobRecord;
 use crate::layer::{Staged, flatten};
 use crate::progress::{LayerStep, Progress};
-use crate::registry::client::{Peer, Session};
-use crate::registry::download::{Download, DownloadEvent};
+use crate::registry::client::{Caller, Peer, Session};
+use crate::registry::download::Download;
 use crate::registry::manifest::Descriptor;
+use crate::registry::patience::Delay;
 use crate::store::{Lease, Store, locked};
 use naru_types::{Digest, ImageRef};
 use std::collections::BTreeSet;
@@ -148,18 +149,14 @@ impl Fetch {
     fn run(self, pilot: &Pilot<Staged>) -> Result<Staged> {
         let (digest, total) = (self.blob.digest, self.blob.size);
         let told = AtomicU64::new(0);
-        let progress = |event| match event {
-            DownloadEvent::Bytes(current) => {
-                if current == total || current >= told.load(Ordering::Relaxed) + PROGRESS_STEP_BYTES {
-                    told.store(current, Ordering::Relaxed);
-                    pilot.tell(LayerStep::Downloading { current, total });
-                }
-            }
-            DownloadEvent::Retry(wait) => {
-                pilot.tell(LayerStep::Retrying { seconds: wait.as_secs().max(1) });
+        let progress = |current| {
+            if current == total || current >= told.load(Ordering::Relaxed) + PROGRESS_STEP_BYTES {
+                told.store(current, Ordering::Relaxed);
+                pilot.tell(LayerStep::Downloading { current, total });
             }
         };
-        let session = Session::with(&self.peer, pilot.stop());
+        let on_delay = |delay: Delay| pilot.tell(delay.into());
+        let session = Session::with(&self.peer, Caller { cancel: pilot.stop(), on_delay: &on_delay });
         let download = Download::new(&session, &digest, total, &progress);
         let mut compressed = HashingReader::new(Stoppable { inner: download, stop: pilot.stop() });
         let unpacked =

@@ -1,5 +1,6 @@
 //! Reading a registry's answers, errors above all.
 
+use super::patience::limit_in_words;
 use crate::error::{ImageError, Result};
 use serde::Deserialize;
 use std::io::{self, Read};
@@ -43,11 +44,18 @@ pub fn error_of(response: &mut Response<Body>) -> Option<RegistryError> {
 /// The error for an answer that has no better meaning.
 pub fn status_error(method: &'static str, url: &str, response: &mut Response<Body>) -> ImageError {
     let status = response.status();
+    let headers = response.headers().clone();
     let said = error_of(response);
     let detail =
         said.map_or_else(|| status.canonical_reason().unwrap_or("").to_owned(), |error| error.text());
     match status {
-        StatusCode::TOO_MANY_REQUESTS => ImageError::TooManyRequests { detail },
+        StatusCode::TOO_MANY_REQUESTS => {
+            let host = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next();
+            ImageError::TooManyRequests {
+                detail: detail.strip_prefix("toomanyrequests: ").unwrap_or(&detail).to_owned(),
+                limit: limit_in_words(host.unwrap_or_default(), &headers),
+            }
+        }
         StatusCode::UNAUTHORIZED => ImageError::Unauthorized { method, url: url.to_owned(), detail },
         _ => ImageError::Status { method, url: url.to_owned(), status: status.as_u16(), detail },
     }

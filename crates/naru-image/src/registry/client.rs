@@ -2,8 +2,10 @@
 //! back-off, and errors in dockerd's words.
 
 use super::agents::Agents;
+use super::answer::status_error;
 use super::auth::{Challenge, Credentials};
 use super::endpoint::{Endpoint, host_of};
+use super::patience::{Delay, DelayFn};
 use super::token::{self, TokenRequest};
 use crate::error::{ImageError, Result};
 use crate::store::locked;
@@ -15,11 +17,6 @@ use std::time::{Duration, Instant};
 use ureq::http::{self, Method, Response, StatusCode};
 use ureq::{Agent, Body, SendBody};
 
-/// Tries of one request that failed on the way or was put off (429, 503).
-pub const ATTEMPTS_MAX: u32 = 5;
-const BACKOFF_FIRST_MS: u64 = 250;
-/// Longest wait that a `Retry-After` may ask for, in seconds.
-const RETRY_AFTER_SECS_MAX: u64 = 60;
 /// Steps in which a wait looks at the cancel flag, in milliseconds.
 const CANCEL_POLL_MS: u64 = 50;
 
@@ -80,9 +77,16 @@ impl Peer {
     }
 }
 
+/// How a session's caller is listened and spoken to.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    pub cancel: &'a AtomicBool,
+    pub on_delay: &'a DelayFn<'a>,
+}
+
 pub struct Session<'a> {
     pub peer: Arc<Peer>,
-    pub cancel: &'a AtomicBool,
+    caller: Caller<'a>,
 }
 
 impl<'a> Session<'a> {
@@ -93,7 +97,7 @@ impl<'a> Session<'a> {
         reference: &ImageRef,
         actions: &'static str,
         credentials: &Credentials,
-        cancel: &'a AtomicBool,
+        caller: Caller<'a>,
     ) -> Result<Self> {
         // A mirror is another party than the one that the credentials are for.
         let credentials = if endpoint.is_mirror { Credentials::Anonymous } else { credentials.clone() };
@@ -109,18 +113,23 @@ impl<'a> Session<'a> {
             credentials,
             authorization: Mutex::new(authorization),
         };
-        let session = Self { peer: Arc::new(peer), cancel };
+        let session = Self { peer: Arc::new(peer), caller };
         let url = format!("{}/v2/", session.peer.base);
-        let response = session.once(&Request::new(Method::GET, &url))?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            session.authenticate(&response, &url, "Get")?;
+        // Where nothing answers, the next endpoint is tried at once.
+        let is_answer = |result: &Result<Response<Body>>| result.is_ok();
+        let mut response = session.patiently(&Request::new(Method::GET, &url), &is_answer)?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED => session.authenticate(&response, &url, "Get")?,
+            StatusCode::TOO_MANY_REQUESTS => return Err(status_error("Get", &url, &mut response)),
+            // Some registries serve no /v2/ but do serve what is beneath it.
+            _ => {}
         }
         Ok(session)
     }
 
     /// A session with a peer whose door is open.
-    pub fn with(peer: &Arc<Peer>, cancel: &'a AtomicBool) -> Self {
-        Self { peer: Arc::clone(peer), cancel }
+    pub fn with(peer: &Arc<Peer>, caller: Caller<'a>) -> Self {
+        Self { peer: Arc::clone(peer), caller }
     }
 
     /// `<base>/v2/<repository>/<rest>`
@@ -129,30 +138,33 @@ impl<'a> Session<'a> {
     }
 
     pub fn check_cancelled(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) { Err(ImageError::Cancelled) } else { Ok(()) }
+        if self.caller.cancel.load(Ordering::Relaxed) { Err(ImageError::Cancelled) } else { Ok(()) }
     }
 
     /// Sends, again where that may help; the answer is not a 401, 429 or 5xx of passing trouble.
     pub fn send(&self, request: &Request<'_>) -> Result<Response<Body>> {
-        let mut authenticated = false;
+        let response = self.patiently(request, &|_| true)?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        self.authenticate(&response, request.url, title(&request.method))?;
+        self.patiently(request, &|_| true)
+    }
+
+    /// Sends until it is answered for good, as far as `may_repeat` allows.
+    fn patiently(
+        &self,
+        request: &Request<'_>,
+        may_repeat: &dyn Fn(&Result<Response<Body>>) -> bool,
+    ) -> Result<Response<Body>> {
         let mut attempt = 1;
         loop {
             self.check_cancelled()?;
             let result = self.once(request);
-            let wait = match &result {
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authenticated => {
-                    authenticated = true;
-                    self.authenticate(response, request.url, title(&request.method))?;
-                    continue;
-                }
-                Ok(response) if is_passing(response.status()) => retry_after(response),
-                Err(ImageError::Transport { .. }) => None,
-                Ok(_) | Err(_) => return result,
-            };
-            if attempt == ATTEMPTS_MAX {
-                return result;
+            match Delay::after(&result, attempt).filter(|_| may_repeat(&result)) {
+                Some(delay) => self.sleep(delay)?,
+                None => return result,
             }
-            self.sleep(wait.unwrap_or_else(|| backoff(attempt)))?;
             attempt += 1;
         }
     }
@@ -174,7 +186,8 @@ impl<'a> Session<'a> {
             Payload::Bytes(bytes) => self.peer.agent.run(builder.body(*bytes).map_err(bad)?).map_err(failed),
             Payload::File { path, size, progress } => {
                 let file = std::fs::File::open(path).map_err(ImageError::io("open", *path))?;
-                let mut body = Counted { inner: file, done: 0, progress: *progress, cancel: self.cancel };
+                let mut body =
+                    Counted { inner: file, done: 0, progress: *progress, cancel: self.caller.cancel };
                 let builder = builder.header("Content-Length", *size);
                 self.peer
                     .agent
@@ -184,9 +197,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sleeps in short steps; a cancellation ends it.
-    pub fn sleep(&self, time: Duration) -> Result<()> {
-        let until = Instant::now() + time;
+    /// Says so, and sleeps in short steps; a cancellation ends it.
+    pub fn sleep(&self, delay: Delay) -> Result<()> {
+        (self.caller.on_delay)(delay);
+        let until = Instant::now() + delay.wait;
         loop {
             self.check_cancelled()?;
             let left = until.saturating_duration_since(Instant::now());
@@ -251,27 +265,6 @@ impl Read for Counted<'_> {
         (self.progress)(self.done);
         Ok(got)
     }
-}
-
-/// Exponential: 250 ms, 500 ms, 1 s, 2 s.
-pub fn backoff(attempt: u32) -> Duration {
-    Duration::from_millis(BACKOFF_FIRST_MS << (attempt - 1).min(6))
-}
-
-fn is_passing(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT
-    )
-}
-
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let text = response.headers().get("retry-after")?.to_str().ok()?;
-    let seconds: u64 = text.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(RETRY_AFTER_SECS_MAX)))
 }
 
 /// Go's spelling of a method in `url.Error`, which dockerd's messages begin with.

@@ -2,11 +2,12 @@
 //! (RFC 9110, "Range"), so the digest over the stream goes on where it was.
 
 use super::answer::status_error;
-use super::client::{ATTEMPTS_MAX, Request, Session, backoff};
+use super::client::{Request, Session};
+use super::patience::{ATTEMPTS_MAX, Delay, backoff};
 use crate::error::{ImageError, Result};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
-use ureq::http::{Method, StatusCode};
+use ureq::http::{HeaderMap, Method, StatusCode};
 
 /// Bytes after which a connection has proved itself and failures are counted from zero again.
 const PROVEN_BYTES: u64 = 256 * 1024;
@@ -14,6 +15,8 @@ const PROVEN_BYTES: u64 = 256 * 1024;
 /// timeout between two reads alone would let it drip for ever.
 const RATE_BYTES_MIN: u64 = 16 * 1024;
 const RATE_WINDOW: Duration = Duration::from_mins(1);
+/// Read at a time of what is known already.
+const SKIP_BYTES: usize = 64 * 1024;
 
 pub struct Download<'a> {
     session: &'a Session<'a>,
@@ -28,12 +31,7 @@ pub struct Download<'a> {
     waited: Duration,
     window_bytes: u64,
     /// Called with the bytes so far.
-    progress: &'a (dyn Fn(DownloadEvent) + Sync),
-}
-
-pub enum DownloadEvent {
-    Bytes(u64),
-    Retry(Duration),
+    progress: &'a (dyn Fn(u64) + Sync),
 }
 
 impl<'a> Download<'a> {
@@ -42,7 +40,7 @@ impl<'a> Download<'a> {
         session: &'a Session<'a>,
         digest: &naru_types::Digest,
         size: u64,
-        progress: &'a (dyn Fn(DownloadEvent) + Sync),
+        progress: &'a (dyn Fn(u64) + Sync),
     ) -> Self {
         let url = session.url(&format!("blobs/{digest}"));
         Self {
@@ -67,16 +65,26 @@ impl<'a> Download<'a> {
             request.headers = &headers;
         }
         let mut response = self.session.send(&request)?;
-        let skip = match response.status() {
-            StatusCode::PARTIAL_CONTENT if self.done > 0 => 0,
-            // A server without ranges begins again; what is known is read over.
-            StatusCode::OK => self.done,
+        let begins = match response.status() {
+            StatusCode::PARTIAL_CONTENT if self.done > 0 => match range_start(response.headers()) {
+                Some(start) if start <= self.done => start,
+                _ => return Err(self.dropped("the registry answered with another range")),
+            },
+            // A server without ranges begins again.
+            StatusCode::OK => 0,
             _ => return Err(status_error("Get", &self.url, &mut response)),
         };
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
-        let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
-        if skipped.ok() != Some(skip) {
-            return Err(self.dropped("the connection broke while it was resumed"));
+        // What is known already is read over; the digest goes on where it was.
+        let mut known = self.done - begins;
+        let mut buffer = vec![0; SKIP_BYTES];
+        while known > 0 {
+            self.session.check_cancelled()?;
+            let want = buffer.len().min(usize::try_from(known).unwrap_or(usize::MAX));
+            match body.read(&mut buffer[..want]) {
+                Ok(got @ 1..) => known -= got as u64,
+                Ok(0) | Err(_) => return Err(self.dropped("the connection broke while it was resumed")),
+            }
         }
         Ok(Box::new(body))
     }
@@ -128,18 +136,23 @@ impl Read for Download<'_> {
                     if self.proven >= PROVEN_BYTES {
                         self.failures = 0;
                     }
-                    (self.progress)(DownloadEvent::Bytes(self.done));
+                    (self.progress)(self.done);
                     return Ok(got);
                 }
                 Err(ImageError::Transport { .. }) if self.failures + 1 < ATTEMPTS_MAX => {
                     self.failures += 1;
                     self.proven = 0;
-                    let wait = backoff(self.failures);
-                    (self.progress)(DownloadEvent::Retry(wait));
-                    self.session.sleep(wait).map_err(io::Error::other)?;
+                    let delay = Delay { wait: backoff(self.failures), is_rate_limit: false };
+                    self.session.sleep(delay).map_err(io::Error::other)?;
                 }
                 Err(error) => return Err(io::Error::other(error)),
             }
         }
     }
+}
+
+/// `bytes START-END/SIZE` (RFC 9110, "Content-Range").
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get("content-range")?.to_str().ok()?;
+    text.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }

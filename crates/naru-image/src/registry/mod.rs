@@ -1,7 +1,8 @@
 //! Talking to registries (OCI distribution-spec, Docker Registry HTTP API V2).
 //!
 //! [`client`] opens a [`client::Session`] with one registry for one repository, [`auth`] gets past its
-//! door with the tokens of [`token`], [`login`] tries credentials, [`manifest`] reads what it serves, [`download`] reads a blob through dropped connections.
+//! door with the tokens of [`token`], [`login`] tries credentials, [`manifest`] reads what it serves, [`download`] reads a
+//! blob through dropped connections, [`patience`] says when to try again.
 
 pub(crate) mod agents;
 pub(crate) mod answer;
@@ -11,4 +12,5 @@ pub(crate) mod download;
 pub(crate) mod endpoint;
 pub mod login;
 pub(crate) mod manifest;
+pub(crate) mod patience;
 pub(crate) mod token;

@@ -4,12 +4,12 @@
 //! What a 401 asks for is believed only when it comes from the registry that was asked: behind a redirect,
 //! a stranger could name a token server of its own and be sent the password.
 
-use super::answer::{ERROR_BYTES_MAX, error_of, read_limited};
+use super::answer::{ERROR_BYTES_MAX, error_of, read_limited, status_error};
 use super::auth::{self, Challenge, Credentials, query_value};
 use super::client::{title, transport_error};
 use crate::error::{ImageError, Result};
 use serde::Deserialize;
-use ureq::http::{self, Method, Response, Uri};
+use ureq::http::{self, Method, Response, StatusCode, Uri};
 use ureq::{Agent, Body, ResponseExt};
 
 /// How naru calls itself to token servers.
@@ -19,7 +19,7 @@ const CLIENT_ID: &str = "naru";
 pub fn challenge_of(base: &str, response: &Response<Body>) -> Result<Option<Challenge>> {
     let asked: Option<Uri> = base.parse().ok();
     let answered = response.get_uri();
-    if asked.as_ref().and_then(Uri::authority) != answered.authority() {
+    if asked.as_ref().and_then(place_of) != place_of(answered) {
         return Err(ImageError::Unauthorized {
             method: "Get",
             url: base.to_owned(),
@@ -31,6 +31,16 @@ pub fn challenge_of(base: &str, response: &Response<Body>) -> Result<Option<Chal
     }
     let headers = response.headers().get_all("www-authenticate");
     Ok(headers.iter().filter_map(|value| value.to_str().ok()).find_map(auth::parse_challenge))
+}
+
+/// Host and port of a URL: `https://Host` and `https://host:443` are one place (RFC 3986, 6.2.3).
+fn place_of(url: &Uri) -> Option<(String, u16)> {
+    let port = match (url.port_u16(), url.scheme_str()) {
+        (Some(port), _) => port,
+        (None, Some("https")) => 443,
+        (None, _) => 80,
+    };
+    Some((url.host()?.to_ascii_lowercase(), port))
 }
 
 pub struct TokenRequest<'a> {
@@ -71,6 +81,9 @@ impl TokenRequest<'_> {
                 self.ask()
             }
         }?;
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            return Err(status_error("Get", self.realm, &mut response));
+        }
         if !response.status().is_success() {
             let detail = error_of(&mut response)
                 .map_or_else(|| "unauthorized: incorrect username or password".to_owned(), |e| e.text());
@@ -141,5 +154,20 @@ impl TokenRequest<'_> {
         let is_exchange = matches!(self.credentials, Credentials::IdentityToken(_));
         let method = if is_exchange { &Method::POST } else { &Method::GET };
         ImageError::Unauthorized { method: title(method), url: self.realm.to_owned(), detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let place = |text: &str| place_of(&text.parse().unwrap());
+        assert_eq!(place("https://Host/v2/"), place("https://host:443"));
+        assert_eq!(place("http://host"), place("http://host:80/x"));
+        assert_ne!(place("https://host"), place("https://host:5000"));
+        assert_ne!(place("https://host"), place("https://host.example"));
+        assert_eq!(place("/relative"), None);
     }
 }
