@@ -187,6 +187,7 @@ fn prepare(config: EngineConfig) -> Result<Prepared> {
     let store_config = naru_image::StoreConfig {
         registry_mirrors: config.registry_mirrors.clone(),
         insecure_registries: config.insecure_registries.clone(),
+        certs_dirs: config.certs_dirs.clone(),
         ..naru_image::StoreConfig::default()
     };
     let store = naru_image::Store::open(&config.root, store_config)?;

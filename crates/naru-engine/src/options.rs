@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub default_runtime: String,
     pub registry_mirrors: Vec<String>,
     pub insecure_registries: Vec<String>,
+    /// Where `<host>/hosts.toml` and certificates of registries are looked for.
+    pub certs_dirs: Vec<PathBuf>,
     /// Device of the network named `bridge`.
     pub bridge: String,
     /// Subnet of the network named `bridge`, in CIDR form.

@@ -77,6 +77,12 @@ pub enum ImageError {
     Status { method: &'static str, url: String, status: u16, detail: String },
     #[error("{method} {url:?}: {detail}")]
     Transport { method: &'static str, url: String, detail: String },
+    #[error("{}:{line}: {what}", path.display())]
+    BadHosts { path: PathBuf, line: usize, what: String },
+    #[error("{setting}: {value:?}: {why}")]
+    BadSetting { setting: &'static str, value: String, why: &'static str },
+    #[error("missing {missing} for {}. CA certificates must use the extension .crt", path.display())]
+    CertificatePair { path: PathBuf, missing: String },
     #[error("invalid registry address {address:?}")]
     BadRegistry { address: String },
     #[error("the thread that downloaded {digest} ended: a bug in naru")]
@@ -117,6 +123,9 @@ impl ImageError {
             ImageError::AmbiguousId { .. }
             | ImageError::TagWithDigest
             | ImageError::BadArchive { .. }
+            | ImageError::BadHosts { .. }
+            | ImageError::BadSetting { .. }
+            | ImageError::CertificatePair { .. }
             | ImageError::BadRegistry { .. } => Kind::InvalidInput,
             ImageError::Tar(error) => error.kind(),
             ImageError::Shared(error) => error.kind(),

@@ -246,8 +246,8 @@ mod tests {
 
     type Table = Flights<u32>;
 
-    fn peer(base: &str) -> Arc<Peer> {
-        Arc::new(Peer::anonymous(base, "app").unwrap())
+    fn peer(domain: &str) -> Arc<Peer> {
+        Arc::new(Peer::anonymous(domain, "app").unwrap())
     }
 
     fn key() -> Digest {
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn who_joins_gets_the_same_content_and_hears_all_steps() {
-        let (table, here) = (Table::default(), peer("https://a"));
+        let (table, here) = (Table::default(), peer("localhost:1"));
         let (release, wait) = channel::<()>();
         let work = move |pilot: &Pilot<u32>| {
             pilot.tell(LayerStep::Waiting);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_for_those_who_would_meet_it_too() {
-        let (table, here, there) = (Table::default(), peer("https://a"), peer("https://b"));
+        let (table, here, there) = (Table::default(), peer("localhost:1"), peer("localhost:2"));
         let (release, wait) = channel::<()>();
         let work = move |_: &Pilot<u32>| {
             wait.recv().unwrap();
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_last_to_go_stops_it_and_waits_for_its_end() {
-        let (table, here) = (Table::default(), peer("https://a"));
+        let (table, here) = (Table::default(), peer("localhost:1"));
         let ended = Arc::new(AtomicBool::new(false));
         let mark = Arc::clone(&ended);
         let work = move |pilot: &Pilot<u32>| {
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_thread_that_died() {
-        let (table, here) = (Table::default(), peer("https://a"));
+        let (table, here) = (Table::default(), peer("localhost:1"));
         let watch = table.board(key(), &here, &|| false, |_| panic!("on purpose")).unwrap().unwrap();
         let error = watch.follow(&here, &|_| {}, &|| false).unwrap_err();
         assert!(error.to_string().contains("a bug in naru"), "{error}");

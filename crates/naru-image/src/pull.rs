@@ -18,7 +18,7 @@ use crate::registry::answer::{error_of, read_limited, status_error};
 use crate::registry::auth::Credentials;
 use crate::registry::client::{Caller, Request, Session};
 use crate::registry::download::Download;
-use crate::registry::endpoint;
+use crate::registry::endpoint::{self, Endpoint};
 use crate::registry::manifest::{self, ACCEPT, Descriptor, Document, Manifest};
 use crate::registry::patience::Delay;
 use crate::store::Store;
@@ -48,6 +48,13 @@ pub struct PulledImage {
     pub is_new: bool,
 }
 
+/// Who asks for what.
+struct Asking<'a> {
+    reference: &'a ImageRef,
+    credentials: &'a Credentials,
+    caller: Caller<'a>,
+}
+
 /// A manifest as it was served.
 struct Served {
     bytes: Vec<u8>,
@@ -75,48 +82,75 @@ impl Store {
     /// Pulls by tag (`latest` when none is written) or by digest.
     pub fn pull(&self, reference: &ImageRef, options: &PullOptions<'_>) -> naru_types::Result<PulledImage> {
         let reference = reference.with_default_tag();
-        let endpoints = endpoint::endpoints(&reference, &self.inner.config, true)?;
+        let mut endpoints = endpoint::endpoints(&reference, &self.inner.config)?;
         let on_delay = |delay: Delay| (options.progress)(delayed(reference.domain(), delay));
+        let caller = Caller { cancel: options.cancel, on_delay: &on_delay };
+        let asking = Asking { reference: &reference, credentials: &options.credentials, caller };
+        // Where a tag is not looked up, its digest is asked for: from those that may say it.
+        let by_digest = endpoints.iter().any(|endpoint| !endpoint.capabilities.resolve);
+        let digest = match reference.digest() {
+            None if by_digest => Some(self.resolve_tag(&endpoints, &asking)?),
+            digest => digest.copied(),
+        };
+        endpoints.retain(|endpoint| endpoint.capabilities.pull);
+        let pulled = self.ask(&endpoints, &asking, |session| {
+            let wanted = digest.filter(|_| !session.peer.endpoint.capabilities.resolve);
+            self.pull_from(session, &reference, wanted, options)
+        });
+        Ok(pulled?)
+    }
+
+    /// What a tag means, by the first endpoint that may say and can.
+    fn resolve_tag(&self, endpoints: &[Endpoint], asking: &Asking<'_>) -> Result<Digest> {
+        let may = endpoints.iter().filter(|endpoint| endpoint.capabilities.resolve);
+        let may: Vec<Endpoint> = may.cloned().collect();
+        let tag = asking.reference.tag().unwrap_or_default();
+        self.ask(&may, asking, |session| Ok(fetch_manifest(session, asking.reference, tag)?.digest))
+    }
+
+    /// Asks one endpoint after the other until one can do `work`.
+    fn ask<T>(
+        &self,
+        endpoints: &[Endpoint],
+        asking: &Asking<'_>,
+        work: impl Fn(&Session<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let Asking { reference, credentials, caller } = *asking;
         let mut last = None;
-        for endpoint in &endpoints {
-            let session = Session::open(
-                &self.inner.agents,
-                endpoint,
-                &reference,
-                "pull",
-                &options.credentials,
-                Caller { cancel: options.cancel, on_delay: &on_delay },
-            );
-            let session = match session {
+        for endpoint in endpoints {
+            let agents = &self.inner.agents;
+            let session = match Session::open(agents, endpoint, reference, "pull", credentials, caller) {
                 Ok(session) => session,
-                Err(ImageError::Cancelled) => return Err(ImageError::Cancelled.into()),
+                Err(ImageError::Cancelled) => return Err(ImageError::Cancelled),
                 Err(error) => {
                     last = Some(error);
                     continue;
                 }
             };
-            match self.pull_from(&session, &reference, options) {
+            match work(&session) {
                 // What a mirror lacks or spoils, the registry itself may have.
                 Err(error) if endpoint.is_mirror && !matches!(error, ImageError::Cancelled) => {
                     last = Some(error);
                 }
-                result => return Ok(result?),
+                result => return result,
             }
         }
-        Err(last.unwrap_or(ImageError::BadRegistry { address: reference.domain().to_owned() }).into())
+        Err(last.unwrap_or(ImageError::BadRegistry { address: reference.domain().to_owned() }))
     }
 
+    /// `by_digest`: what the tag means, where this registry is not to say.
     fn pull_from(
         &self,
         session: &Session<'_>,
         reference: &ImageRef,
+        by_digest: Option<Digest>,
         options: &PullOptions<'_>,
     ) -> Result<PulledImage> {
         let tell = options.progress;
         let shown = reference
             .digest()
             .map_or_else(|| reference.tag().unwrap_or_default().to_owned(), Digest::to_string);
-        let wanted = reference.digest().map_or_else(|| shown.clone(), Digest::to_string);
+        let wanted = by_digest.as_ref().map_or_else(|| shown.clone(), Digest::to_string);
         let served = fetch_manifest(session, reference, &wanted)?;
         tell(Progress::PullingFrom { tag: shown, repository: reference.path().to_owned() });
         let resolved = self.resolve_manifest(session, reference, served, options)?;

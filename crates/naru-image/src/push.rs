@@ -53,7 +53,8 @@ impl Store {
         (options.progress)(Progress::PushRefersTo { repository: reference.repository() });
         let on_delay = |delay: Delay| (options.progress)(delayed(reference.domain(), delay));
         let mut last = None;
-        for endpoint in endpoint::endpoints(&reference, &self.inner.config, false)? {
+        let endpoints = endpoint::endpoints(&reference, &self.inner.config)?;
+        for endpoint in endpoints.into_iter().filter(|endpoint| endpoint.capabilities.push) {
             let session = Session::open(
                 &self.inner.agents,
                 &endpoint,

@@ -15,6 +15,8 @@ use crate::flight::Flights;
 use crate::index::{self, Index};
 use crate::layer::Staged;
 use crate::registry::agents::Agents;
+use crate::registry::endpoint;
+use crate::registry::tls::Tls;
 use naru_types::platform::Platform;
 use naru_types::{Digest, Timestamp};
 use rustix::fs::FlockOperation;
@@ -35,6 +37,8 @@ pub struct StoreConfig {
     pub registry_mirrors: Vec<String>,
     /// `host[:port]` or CIDR: unverified TLS and plain HTTP are allowed. Loopback always is.
     pub insecure_registries: Vec<String>,
+    /// Directories with `<host>/hosts.toml`, `*.crt`, `*.cert` and `*.key` (containerd's and Docker's `certs.d`).
+    pub certs_dirs: Vec<PathBuf>,
     /// PEM files with certificate authorities beside the system's.
     pub ca_files: Vec<PathBuf>,
     /// The platform of images that are pulled without one being named.
@@ -46,6 +50,7 @@ impl Default for StoreConfig {
         Self {
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
+            certs_dirs: Vec::new(),
             ca_files: Vec::new(),
             platform: Platform::host(),
         }
@@ -86,6 +91,7 @@ impl Store {
     }
 
     fn open_inner(root: &Path, config: StoreConfig) -> Result<Self> {
+        endpoint::check(&config)?;
         let (blobs, layers) = (root.join("content/blobs/sha256"), root.join("layers"));
         let staging = root.join("staging");
         for dir in [&blobs, &layers, &staging] {
@@ -127,8 +133,8 @@ impl Store {
     }
 
     /// The store's HTTP client, which trusts the certificates that registries are checked with.
-    pub fn http(&self) -> naru_types::Result<&ureq::Agent> {
-        Ok(self.inner.agents.agent(true)?)
+    pub fn http(&self) -> naru_types::Result<ureq::Agent> {
+        Ok(self.inner.agents.agent(&Tls::default())?)
     }
 
     /// Makes one durable change of the index. `change` may rename things into place: nothing refers to

@@ -62,6 +62,8 @@ pub struct DaemonFlags {
 struct ConfigFile {
     registry_mirrors: Vec<String>,
     insecure_registries: Vec<String>,
+    /// Where `<host>/hosts.toml` and certificates of registries are looked for, in this order.
+    certs_dirs: Option<Vec<PathBuf>>,
     /// Subnet of the network named `bridge`.
     bip: Option<String>,
     /// Where alerts go. Goes before the one that was stored with `naru alerts webhook`.
@@ -122,11 +124,26 @@ impl DaemonConfig {
                 runtimes: runtimes(file.runtimes)?,
                 registry_mirrors: file.registry_mirrors,
                 insecure_registries: file.insecure_registries,
+                certs_dirs: certs_dirs(file.certs_dirs)?,
                 bridge: flags.bridge,
                 default_subnet: subnet,
                 nft_table: flags.nft_table,
             },
         })
+    }
+}
+
+/// naru's own directory beside `daemon.json`, then containerd's and Docker's.
+fn certs_dirs(configured: Option<Vec<PathBuf>>) -> Result<Vec<PathBuf>> {
+    let Some(dirs) = configured else {
+        let own = instance::config_file().with_file_name("certs.d");
+        return Ok(vec![own, "/etc/containerd/certs.d".into(), "/etc/docker/certs.d".into()]);
+    };
+    match dirs.iter().find(|dir| dir.is_relative()) {
+        Some(relative) => {
+            Err(Error::invalid(format!("certs-dirs: {} is not an absolute path", relative.display())))
+        }
+        None => Ok(dirs),
     }
 }
 

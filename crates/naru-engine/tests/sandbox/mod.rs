@@ -69,6 +69,7 @@ impl World {
             default_runtime: String::new(),
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
+            certs_dirs: Vec::new(),
             bridge: "narut0".into(),
             default_subnet: "172.31.240.0/24".into(),
             nft_table: "narut".into(),

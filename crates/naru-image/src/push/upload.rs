@@ -187,7 +187,7 @@ fn begin(session: &Session<'_>, digest: &Digest) -> Result<String> {
 fn location(session: &Session<'_>, response: &ureq::http::Response<ureq::Body>) -> Option<String> {
     let location = response.headers().get("location")?.to_str().ok()?;
     Some(if location.starts_with('/') {
-        format!("{}{location}", session.peer.base)
+        format!("{}{location}", session.peer.endpoint.base)
     } else {
         location.to_owned()
     })

@@ -3,7 +3,7 @@
 
 use super::agents::Agents;
 use super::answer::status_error;
-use super::auth::{Challenge, Credentials};
+use super::auth::{Challenge, Credentials, query_value};
 use super::endpoint::{Endpoint, host_of};
 use super::patience::{Delay, DelayFn};
 use super::token::{self, TokenRequest};
@@ -48,7 +48,7 @@ impl<'a> Request<'a> {
 /// One repository of one registry in one user's name.
 pub struct Peer {
     agent: Agent,
-    pub base: String,
+    pub endpoint: Endpoint,
     reference: ImageRef,
     actions: &'static str,
     credentials: Credentials,
@@ -58,18 +58,20 @@ pub struct Peer {
 impl Peer {
     /// Whether the other one would get the same answers.
     pub fn is_same(&self, other: &Peer) -> bool {
-        self.base == other.base
+        self.endpoint == other.endpoint
             && self.reference.path() == other.reference.path()
             && self.credentials == other.credentials
     }
 
     #[cfg(test)]
-    pub fn anonymous(base: &str, repository: &str) -> Result<Self> {
-        let bad = || ImageError::BadRegistry { address: base.to_owned() };
+    pub fn anonymous(domain: &str, repository: &str) -> naru_types::Result<Self> {
+        let config = crate::store::StoreConfig::default();
+        let reference = ImageRef::parse(&format!("{domain}/{repository}"))?;
+        let endpoint = super::endpoint::endpoints(&reference, &config)?.remove(0);
         Ok(Self {
-            agent: Agents::new(&crate::store::StoreConfig::default()).agent(false)?.clone(),
-            base: base.to_owned(),
-            reference: ImageRef::parse(&format!("registry.test/{repository}")).map_err(|_| bad())?,
+            agent: Agents::new(&config).agent(&endpoint.tls)?,
+            endpoint,
+            reference,
             actions: "pull",
             credentials: Credentials::Anonymous,
             authorization: Mutex::default(),
@@ -106,15 +108,15 @@ impl<'a> Session<'a> {
             _ => None,
         };
         let peer = Peer {
-            agent: agents.agent(endpoint.verify)?.clone(),
-            base: endpoint.base.clone(),
+            agent: agents.agent(&endpoint.tls)?,
+            endpoint: endpoint.clone(),
             reference: reference.clone(),
             actions,
             credentials,
             authorization: Mutex::new(authorization),
         };
         let session = Self { peer: Arc::new(peer), caller };
-        let url = format!("{}/v2/", session.peer.base);
+        let url = format!("{}{}/", session.peer.endpoint.base, session.peer.endpoint.api);
         // Where nothing answers, the next endpoint is tried at once.
         let is_answer = |result: &Result<Response<Body>>| result.is_ok();
         let mut response = session.patiently(&Request::new(Method::GET, &url), &is_answer)?;
@@ -132,9 +134,17 @@ impl<'a> Session<'a> {
         Self { peer: Arc::clone(peer), caller }
     }
 
-    /// `<base>/v2/<repository>/<rest>`
+    /// `<base>/v2/<repository>/<rest>`, and `?ns=` for a mirror of several registries.
     pub fn url(&self, rest: &str) -> String {
-        format!("{}/v2/{}/{rest}", self.peer.base, self.peer.reference.path())
+        let Endpoint { base, api, namespace, .. } = &self.peer.endpoint;
+        let path = format!("{base}{api}/{}/{rest}", self.peer.reference.path());
+        match namespace {
+            Some(namespace) => {
+                let join = if rest.contains('?') { '&' } else { '?' };
+                format!("{path}{join}ns={}", query_value(namespace))
+            }
+            None => path,
+        }
     }
 
     pub fn check_cancelled(&self) -> Result<()> {
@@ -176,9 +186,15 @@ impl<'a> Session<'a> {
             builder = builder.header(*name, *value);
         }
         // A URL from the registry may lead to another host, which the token isn't for.
-        let is_ours = request.url.strip_prefix(&self.peer.base).is_some_and(|rest| rest.starts_with('/'));
+        let is_ours =
+            request.url.strip_prefix(&self.peer.endpoint.base).is_some_and(|rest| rest.starts_with('/'));
         if is_ours && let Some(value) = &*locked(&self.peer.authorization) {
             builder = builder.header("Authorization", value);
+        }
+        if is_ours {
+            for (name, value) in &self.peer.endpoint.headers {
+                builder = builder.header(name, value);
+            }
         }
         let bad = |error: http::Error| failed(ureq::Error::Http(error));
         match &request.payload {
@@ -217,7 +233,7 @@ impl<'a> Session<'a> {
             url: url.to_owned(),
             detail: detail.to_owned(),
         };
-        let value = match token::challenge_of(&self.peer.base, response)? {
+        let value = match token::challenge_of(&self.peer.endpoint.base, response)? {
             None => return Err(denied("authentication required")),
             Some(Challenge::Basic) => {
                 let basic =
@@ -233,7 +249,7 @@ impl<'a> Session<'a> {
                 });
                 let request = TokenRequest {
                     agent: &self.peer.agent,
-                    base: &self.peer.base,
+                    base: &self.peer.endpoint.base,
                     credentials: &self.peer.credentials,
                     realm: &realm,
                     service: service.as_deref().unwrap_or_default(),

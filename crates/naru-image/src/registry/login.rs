@@ -29,8 +29,8 @@ impl Store {
             return Err(ImageError::BadRegistry { address: address.to_owned() }.into());
         }
         let mut last = ImageError::BadRegistry { address: address.to_owned() };
-        for endpoint in endpoint::of_registry(domain, &self.inner.config) {
-            match try_at(self.inner.agents.agent(endpoint.verify)?, &endpoint, credentials) {
+        for endpoint in endpoint::of_registry(domain, &self.inner.config)? {
+            match try_at(&self.inner.agents.agent(&endpoint.tls)?, &endpoint, credentials) {
                 Ok(login) => return Ok(login),
                 // It was the registry that answered: plain HTTP is for when none did.
                 Err(error @ (ImageError::Unauthorized { .. } | ImageError::LoginRefused { .. })) => {
@@ -44,7 +44,7 @@ impl Store {
 }
 
 fn try_at(agent: &Agent, endpoint: &Endpoint, credentials: &Credentials) -> Result<Login> {
-    let url = format!("{}/v2/", endpoint.base);
+    let url = format!("{}{}/", endpoint.base, endpoint.api);
     let first = get(agent, &url, None)?;
     let challenge = match first.status() {
         StatusCode::UNAUTHORIZED => challenge_of(&endpoint.base, &first)?,

@@ -2,7 +2,8 @@
 //!
 //! [`client`] opens a [`client::Session`] with one registry for one repository, [`auth`] gets past its
 //! door with the tokens of [`token`], [`login`] tries credentials, [`manifest`] reads what it serves, [`download`] reads a
-//! blob through dropped connections, [`patience`] says when to try again.
+//! blob through dropped connections, [`patience`] says when to try again. [`endpoint`] says where
+//! all of that is, by what [`hosts`] and [`tls`] read.
 
 pub(crate) mod agents;
 pub(crate) mod answer;
@@ -10,7 +11,9 @@ pub mod auth;
 pub(crate) mod client;
 pub(crate) mod download;
 pub(crate) mod endpoint;
+pub(crate) mod hosts;
 pub mod login;
 pub(crate) mod manifest;
 pub(crate) mod patience;
+pub(crate) mod tls;
 pub(crate) mod token;
