@@ -45,6 +45,7 @@ pub mod split;
 pub mod store;
 pub mod tree;
 pub mod unpack;
+pub mod verify;
 
 /// The codec under its old name.
 pub use naru_tar as tar;
@@ -59,3 +60,4 @@ pub use refs::{ImageUser, Pruned, RemoveOptions, Removed};
 pub use registry::auth::{Credentials, Secret};
 pub use registry::login::Login;
 pub use store::{Lease, Store, StoreConfig};
+pub use verify::{Damage, DamagedPart, Verdict, Verified};

@@ -113,6 +113,25 @@ enum Record {
 /// Writes the exact archive of the layer in `layer_dir` to `out`. The caller checks its digest.
 pub fn write_tar(layer_dir: &Path, out: &mut dyn Write) -> Result<()> {
     let layer = tree::open_root(layer_dir)?;
+    let mut buffer = vec![0; 256 * 1024];
+    each_piece(layer_dir, |piece| match piece {
+        Piece::Raw(bytes) => out.write_all(bytes).map_err(|source| ImageError::Write { source }),
+        Piece::Content { place, size } => copy_content(layer.as_fd(), &place, size, out, &mut buffer),
+    })
+}
+
+/// A part of a layer's archive.
+pub(crate) enum Piece<'a> {
+    Raw(&'a [u8]),
+    /// `size` bytes of the file at `place`, relative to the layer's directory.
+    Content {
+        place: PathBuf,
+        size: u64,
+    },
+}
+
+/// The pieces that a layer's archive is made of, in order.
+pub(crate) fn each_piece(layer_dir: &Path, mut each: impl FnMut(Piece<'_>) -> Result<()>) -> Result<()> {
     let mut replaced = Vec::new();
     let mut position = 0u64;
     each_record(layer_dir, |record| {
@@ -123,15 +142,13 @@ pub fn write_tar(layer_dir: &Path, out: &mut dyn Write) -> Result<()> {
         Ok(())
     })?;
     position = 0;
-    let mut buffer = vec![0; 256 * 1024];
     each_record(layer_dir, |record| {
         position += 1;
         match record {
-            Record::Raw(bytes) => out.write_all(&bytes).map_err(|source| ImageError::Write { source }),
+            Record::Raw(bytes) => each(Piece::Raw(&bytes)),
             Record::Replaced { .. } => Ok(()),
             Record::Content { path, size } => {
-                let place = place_of(&path, position - 1, &replaced);
-                copy_content(layer.as_fd(), &place, size, out, &mut buffer)
+                each(Piece::Content { place: place_of(&path, position - 1, &replaced), size })
             }
         }
     })

@@ -20,9 +20,9 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-const WHITEOUT_PREFIX: &[u8] = b".wh.";
-const WHITEOUT_META_PREFIX: &[u8] = b".wh..wh.";
-const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";
+pub(crate) const WHITEOUT_META_PREFIX: &[u8] = b".wh..wh.";
+pub(crate) const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 /// Most content that a whiteout entry may have; none is usual.
 const WHITEOUT_BYTES_MAX: u64 = 4096;
 /// Size of the one copy buffer of an unpacking.

@@ -1,0 +1,4 @@
+use crate::Plan;
+pub fn shows_damage(_plan: &mut Plan) -> bool {
+    false
+}
