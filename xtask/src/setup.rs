@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// (a file that proves the package is there, the Debian package). What is tested against is the real thing.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 17] = [
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/pgrep", "procps"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
@@ -19,6 +19,7 @@ const NEEDED: [(&str, &str); 16] = [
     ("/usr/sbin/runc", "runc"),
     ("/usr/bin/crun", "crun"),
     ("/usr/bin/unshare", "util-linux"),
+    ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
     ("/usr/include/seccomp.h", "libseccomp-dev"),
     ("/usr/share/containers/seccomp.json", "golang-github-containers-common"),
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),

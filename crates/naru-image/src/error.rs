@@ -41,6 +41,14 @@ pub enum ImageError {
     Write { source: io::Error },
     #[error("the stored layer {diff_id} was changed: its archive now has the digest {found}")]
     LayerChanged { diff_id: Digest, found: Digest },
+    #[error("a running container of image {image} is mounted on the damaged layer {diff_id}")]
+    LayerInUse { diff_id: Digest, image: Digest },
+    #[error("a pull, a build or a new container holds the damaged layer {diff_id}")]
+    LayerHeld { diff_id: Digest },
+    #[error("image {id} did not come from a registry, or its name there was removed")]
+    NoSource { id: Digest },
+    #[error("the repair failed: {what}")]
+    NotHealed { what: String },
     #[error("{what}: expected {expected}, got {found}")]
     DigestMismatch { what: String, expected: Digest, found: Digest },
     #[error("{what} has {found} bytes, {expected} were announced")]
@@ -118,7 +126,9 @@ impl ImageError {
             | ImageError::ManifestUnknown { .. }
             | ImageError::RepositoryUnknown { .. }
             | ImageError::PullDenied { .. } => Kind::NotFound,
-            ImageError::Conflict(_) => Kind::Conflict,
+            ImageError::Conflict(_) | ImageError::LayerInUse { .. } | ImageError::LayerHeld { .. } => {
+                Kind::Conflict
+            }
             ImageError::Unauthorized { .. } | ImageError::LoginRefused { .. } => Kind::Unauthorized,
             ImageError::AmbiguousId { .. }
             | ImageError::TagWithDigest
@@ -141,6 +151,8 @@ impl ImageError {
             | ImageError::Pack { .. }
             | ImageError::Write { .. }
             | ImageError::LayerChanged { .. }
+            | ImageError::NoSource { .. }
+            | ImageError::NotHealed { .. }
             | ImageError::DigestMismatch { .. }
             | ImageError::SizeMismatch { .. }
             | ImageError::TooLarge { .. }
@@ -166,6 +178,12 @@ impl ImageError {
             ImageError::BlobMissing { .. } | ImageError::LayerChanged { .. } => {
                 Some("pull the image again to repair it".into())
             }
+            ImageError::LayerInUse { .. } => Some("stop the container and repair again".into()),
+            ImageError::LayerHeld { .. } => Some("repair again when that has ended".into()),
+            ImageError::NoSource { .. } => Some(
+                "remove it, then build, load or import it again; or pull the image that it is based on"
+                    .into(),
+            ),
             ImageError::Unsupported { hint, .. } => Some((*hint).into()),
             ImageError::Shared(error) => error.hint(),
             _ => None,

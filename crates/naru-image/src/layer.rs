@@ -14,6 +14,7 @@ use crate::unpack::{self, UnpackOptions};
 use naru_tar::{Reader, TarError};
 use naru_types::Digest;
 use rustix::fd::AsFd;
+use rustix::fs::{CWD, RenameFlags};
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -84,6 +85,18 @@ impl Staged {
         fs::rename(from, path).map_err(ImageError::io("rename to", path))?;
         *dir = None;
         Ok(())
+    }
+}
+
+impl Staged {
+    /// Takes the place of the layer at `path`, whose tree is now the one that is deleted in the end.
+    pub fn exchange_with(&self, path: &Path) -> Result<()> {
+        let dir = locked(&self.dir);
+        let Some(from) = dir.as_deref() else {
+            return Err(ImageError::NoSuchLayer { diff_id: self.diff_id });
+        };
+        rustix::fs::renameat_with(CWD, from, CWD, path, RenameFlags::EXCHANGE)
+            .map_err(|errno| ImageError::io("exchange", path)(errno.into()))
     }
 }
 

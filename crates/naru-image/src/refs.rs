@@ -126,11 +126,11 @@ fn named(index: &Index, text: &str, id: &Digest) -> Option<String> {
     })
 }
 
-struct Removal<'a> {
-    id: Digest,
-    users: &'a [ImageUser],
-    force: bool,
-    leased: &'a BTreeSet<Digest>,
+pub(crate) struct Removal<'a> {
+    pub id: Digest,
+    pub users: &'a [ImageUser],
+    pub force: bool,
+    pub leased: &'a BTreeSet<Digest>,
 }
 
 impl Removal<'_> {
@@ -161,7 +161,7 @@ impl Removal<'_> {
         Ok(removed)
     }
 
-    fn by_id(&self, index: &mut Index) -> Result<Vec<Removed>> {
+    pub(crate) fn by_id(&self, index: &mut Index) -> Result<Vec<Removed>> {
         if let Some(user) = self.users.iter().find(|user| user.is_running) {
             return Err(self.conflict(
                 "cannot",
@@ -205,7 +205,7 @@ impl Removal<'_> {
 }
 
 /// Takes out the removed images whose last container is gone, and their layers.
-fn forget_retired(index: &mut Index, in_use: &dyn Fn(&Digest) -> bool, leased: &BTreeSet<Digest>) {
+pub(crate) fn forget_retired(index: &mut Index, in_use: &dyn Fn(&Digest) -> bool, leased: &BTreeSet<Digest>) {
     let is_held =
         |id: &Digest, layers: &[Digest]| in_use(id) || layers.iter().any(|layer| leased.contains(layer));
     let retired: Vec<Digest> = index
@@ -221,7 +221,7 @@ fn forget_retired(index: &mut Index, in_use: &dyn Fn(&Digest) -> bool, leased: &
 }
 
 /// Unpacked bytes of all layers.
-fn stored_bytes(index: &Index) -> u64 {
+pub(crate) fn stored_bytes(index: &Index) -> u64 {
     index.layers.values().map(|layer| layer.size).sum()
 }
 
@@ -247,7 +247,7 @@ fn untag(index: &mut Index, key: &str) -> Removed {
 }
 
 /// `docker.io/library/nginx` of `docker.io/library/nginx:latest` and of `…nginx@sha256:…`.
-fn repository_of(key: &str) -> &str {
+pub(crate) fn repository_of(key: &str) -> &str {
     let name = key.split_once('@').map_or(key, |(name, _)| name);
     let slash = name.rfind('/').unwrap_or(0);
     name[slash..].rfind(':').map_or(name, |colon| &name[..slash + colon])

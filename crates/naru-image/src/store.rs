@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     index: RwLock<Arc<Index>>,
     writing: Mutex<()>,
     leases: Mutex<BTreeMap<u64, BTreeSet<Digest>>>,
+    /// Layers that a repair replaces now.
+    pub healing: Mutex<BTreeSet<Digest>>,
     counter: AtomicU64,
     sweeper: Mutex<Option<JoinHandle<()>>>,
     /// Locked for as long as the store is open (flock(2)).
@@ -119,6 +121,7 @@ impl Store {
                 index: RwLock::new(Arc::new(index)),
                 writing: Mutex::default(),
                 leases: Mutex::default(),
+                healing: Mutex::default(),
                 counter: AtomicU64::new(0),
                 sweeper: Mutex::default(),
                 _lock: lock,
@@ -171,7 +174,9 @@ impl Store {
     /// Makes unpacked layers part of the store, inside of [`Store::transact`].
     pub(crate) fn publish(&self, index: &mut Index, staged: &[Arc<Staged>]) -> Result<()> {
         for layer in staged {
-            if let Entry::Vacant(vacant) = index.layers.entry(layer.diff_id) {
+            if self.is_healing(&layer.diff_id) && index.layers.contains_key(&layer.diff_id) {
+                self.replace(layer)?;
+            } else if let Entry::Vacant(vacant) = index.layers.entry(layer.diff_id) {
                 let path = self.layer_path(&layer.diff_id);
                 if let Some(stale) = self.to_trash(&path)? {
                     remove_tree(&stale)?;
@@ -183,6 +188,18 @@ impl Store {
                 index.add_blob(&layer.diff_id, &blob);
             }
         }
+        index::sync_dir(&self.inner.layers)
+    }
+
+    /// Puts a fresh tree in the place of a damaged one, unless somebody besides the repair's own pull holds that.
+    fn replace(&self, layer: &Staged) -> Result<()> {
+        let holders =
+            locked(&self.inner.leases).values().filter(|held| held.contains(&layer.diff_id)).count();
+        if holders > 1 {
+            return Err(ImageError::LayerHeld { diff_id: layer.diff_id });
+        }
+        layer.exchange_with(&self.layer_path(&layer.diff_id))?;
+        // The damaged tree is deleted with `layer`: not before the exchange is on the disk.
         index::sync_dir(&self.inner.layers)
     }
 
@@ -322,7 +339,7 @@ impl Lease {
         // As above: a removal under way has not yet asked who holds what, or is seen to have happened.
         let _writing = locked(&self.store.inner.writing);
         self.hold_unlocked(*diff_id);
-        self.store.index().layers.contains_key(diff_id)
+        self.store.has_whole(diff_id)
     }
 
     /// For use inside of [`Store::transact`].

@@ -111,8 +111,8 @@ pub(crate) fn is_overlay_xattr(name: &[u8]) -> bool {
 }
 
 pub(crate) fn xattr_names(path: &Path) -> Result<Vec<Vec<u8>>, Errno> {
-    // The common answer is "none": asked first without a buffer.
-    match rustix::fs::llistxattr(path, &mut [0u8; 0][..]) {
+    // The common answer is "none": asked first without a buffer (an empty one would always be told "none").
+    match rustix::fs::llistxattr_query(path) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
         Ok(_) => {}
         Err(errno) => return Err(errno),

@@ -9,6 +9,7 @@
 
 mod expected;
 mod layer;
+pub mod repair;
 mod walk;
 
 use crate::error::{ImageError, Result};
@@ -142,8 +143,11 @@ impl Store {
         }
         // Held, so that a removal does not pull the tree away under the look at it.
         let lease = self.lease();
-        if !lease.reserve(layer) {
-            return Ok(Vec::new());
+        match lease.hold_inner(layer) {
+            Ok(()) => {}
+            // Removed meanwhile, with the image.
+            Err(ImageError::NoSuchLayer { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         }
         let found = layer::check(&self.layer_path(layer), layer)?;
         seen.bytes += found.bytes;

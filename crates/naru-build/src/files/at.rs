@@ -76,9 +76,8 @@ pub(crate) fn names(dir: impl AsFd) -> Result<Vec<OsString>, Errno> {
 
 /// The extended attributes that a copy takes along, sorted: not overlayfs's marks nor SELinux's labels.
 pub(crate) fn xattrs(fd: impl AsFd) -> Result<Vec<(CString, Vec<u8>)>, Errno> {
-    // Nearly every file has none; an empty buffer asks for the size only (listxattr(2)).
-    let nothing: &mut [u8] = &mut [];
-    if let Ok(0) | Err(Errno::OPNOTSUPP) = rustix::fs::flistxattr(fd.as_fd(), nothing) {
+    // Nearly every file has none.
+    if let Ok(0) | Err(Errno::OPNOTSUPP) = rustix::fs::flistxattr_query(fd.as_fd()) {
         return Ok(Vec::new());
     }
     let mut list = vec![0u8; XATTR_BYTES_MAX];

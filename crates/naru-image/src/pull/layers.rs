@@ -106,7 +106,7 @@ impl<'s> Run<'s, '_> {
     fn one(&self, job: &Job<'_>) -> Result<Option<Fetched<'s>>> {
         let tell = |step| (self.options.progress)(Progress::layer(&job.descriptor.digest.short(), step));
         let is_cancelled = || self.failed.load(Ordering::Relaxed) || self.session.check_cancelled().is_err();
-        let is_stored = || self.store.index().layers.contains_key(&job.diff_id);
+        let is_stored = || self.store.has_whole(&job.diff_id);
         let fetched = loop {
             let fetch = self.fetch(job);
             let work = move |pilot: &Pilot<Staged>| fetch.run(pilot);

@@ -27,9 +27,14 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// One remark on each file is enough.
     pub fn add(&mut self, path: Option<&[u8]>, what: impl Into<String>) {
+        let path = path.map(|path| String::from_utf8_lossy(path).into_owned());
+        if path.is_some() && self.damage.iter().any(|(known, _)| *known == path) {
+            return;
+        }
         if self.damage.len() < DAMAGE_PER_LAYER_MAX {
-            self.damage.push((path.map(|path| String::from_utf8_lossy(path).into_owned()), what.into()));
+            self.damage.push((path, what.into()));
         } else if self.damage.len() == DAMAGE_PER_LAYER_MAX {
             self.damage.push((None, format!("and more than these {DAMAGE_PER_LAYER_MAX}")));
         }
@@ -47,8 +52,9 @@ pub(super) fn check(dir: &Path, diff_id: &Digest) -> Result<Found> {
     let (mut found, is_whole) = rebuilt?;
     let read = read?;
     found.bytes = read.bytes;
+    let is_unexplained = found.damage.is_empty() && read.digest != *diff_id;
     // Without all of the headers there is nothing to hold against the tree.
-    match read.broken {
+    match &read.broken {
         Some(what) if is_whole => found.add(None, what),
         None if is_whole => match tree::open_root(&dir.join("fs")) {
             Ok(root) => walk::compare(root.as_fd(), &read.expected, &mut found)?,
@@ -59,7 +65,7 @@ pub(super) fn check(dir: &Path, diff_id: &Digest) -> Result<Found> {
         },
         _ => {}
     }
-    if read.digest != *diff_id && found.damage.is_empty() {
+    if is_unexplained && read.broken.is_none() {
         let what =
             format!("the content of a file was changed: its archive now has the digest {}", read.digest);
         found.add(None, what);

@@ -105,7 +105,7 @@ fn save(side: &TestStore, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn make_image(store: &Store, name: &str, layers: &[Digest]) {
+pub fn make_image(store: &Store, name: &str, layers: &[Digest]) {
     let config = ImageConfig {
         architecture: naru_types::platform::Platform::host().architecture,
         os: "linux".into(),
@@ -116,7 +116,7 @@ fn make_image(store: &Store, name: &str, layers: &[Digest]) {
 }
 
 /// A tree of small files, as most layers are; a cut may well fall between any two of them.
-fn grow(root: &Path, dice: &mut Dice) {
+pub fn grow(root: &Path, dice: &mut Dice) {
     for number in 0..FILES_PER_LAYER {
         let dir = root.join(format!("d{}/e{}", number % 5, number % 3));
         fs::create_dir_all(&dir).unwrap();
