@@ -10,6 +10,7 @@ mod options;
 mod p1;
 mod p2;
 mod p4;
+mod p6;
 mod runtimes;
 mod suites;
 mod table;
@@ -27,6 +28,7 @@ usage: bench COMMAND [OPTIONS]        (as root)
   p1            RUNTIME run of a container that ends at once
   p2            RUNTIME exec of `true` in a running container
   p4            memory of what supervises the containers
+  p6            pull from a local registry, against containerd, podman and skopeo
   conformance   runtime-tools' validation suite and youki's contest, as a table
   conformance-table   one table of all the runs that wrote to the same --results
 
@@ -34,7 +36,7 @@ usage: bench COMMAND [OPTIONS]        (as root)
   --peers DIR       where peers.sh put the others (default /tmp/lab)
   --runtimes LIST   only these, for example naru,crun
   --view VIEW       how control groups look: v1, v2 or hybrid (as the machine is)
-  --rounds N        rounds of p1 and p2 (default 30)
+  --rounds N        rounds of p1, p2 and p6 (default 30)
   --containers LIST numbers of containers for p4 (default 0,100,300)
   --peer-containers N   containers of each peer for p4 (default 20)
   --suite NAME      only validation or only contest
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "p1" => p1::run(&options),
         "p2" => p2::run(&options),
         "p4" => p4::run(&options),
+        "p6" => p6::run(&options),
         "conformance" => conformance::run(&options),
         "conformance-table" => conformance::table(&options),
         "help" | "--help" | "-h" => {

@@ -21,14 +21,19 @@ pub struct Sample {
 }
 
 /// Runs `command` to its end. Its standard error goes to `talk` and is the error when it fails.
-pub fn run(mut command: Command, talk: &Path) -> Result<Sample> {
+pub fn run(command: Command, talk: &Path) -> Result<Sample> {
+    run_within(command, talk, RUN_MS_MAX)
+}
+
+/// As [`run`], for what may take longer.
+pub fn run_within(mut command: Command, talk: &Path, ms_max: i64) -> Result<Sample> {
     command.stderr(File::create(talk)?);
     let started = Instant::now();
     let child = command
         .spawn()
         .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
     let pid = child.id() as i32;
-    let hung = !ends_in_time(pid)?;
+    let hung = !ends_in_time(pid, ms_max)?;
     if hung {
         let child = pidfd::open(pid)?;
         rustix::process::pidfd_send_signal(&child, rustix::process::Signal::KILL)?;
@@ -53,9 +58,9 @@ pub fn tell(sample: Result<Sample>) -> Option<Sample> {
     sample.inspect_err(|error| eprintln!("bench: {error}")).ok()
 }
 
-fn ends_in_time(pid: i32) -> Result<bool> {
+fn ends_in_time(pid: i32, ms_max: i64) -> Result<bool> {
     let child = pidfd::open(pid)?;
-    let limit = Timespec { tv_sec: RUN_MS_MAX / 1000, tv_nsec: 0 };
+    let limit = Timespec { tv_sec: ms_max / 1000, tv_nsec: 0 };
     Ok(poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&limit))? > 0)
 }
 

@@ -4,7 +4,7 @@ use crate::measure::{Sample, Spread};
 use crate::runtimes::Runtime;
 use std::time::Duration;
 
-/// The peer of the promises.
+/// The peer of the promises about the runtime.
 const PEER: &str = "crun";
 const BYTES_PER_MB: f64 = 1_000_000.0;
 
@@ -22,6 +22,11 @@ impl Series {
 }
 
 pub fn print(title: &str, all: &[Series]) {
+    print_against(title, all, PEER);
+}
+
+/// As [`print`], for a promise that names another peer.
+pub fn print_against(title: &str, all: &[Series], promised: &str) {
     let rounds = all.first().map_or(0, |series| series.samples.len());
     println!("## {title}, {rounds} interleaved rounds\n");
     println!("| | wall min | wall median | wall IQR | CPU min | CPU median | max RSS |");
@@ -49,21 +54,21 @@ pub fn print(title: &str, all: &[Series]) {
     println!();
     for own in all.iter().filter(|series| series.name == "naru") {
         for peer in all.iter().filter(|series| series.name != "naru") {
-            print_ratio(own, peer);
+            print_ratio(own, peer, promised);
         }
     }
     println!();
 }
 
 /// The ratio within each round, so that what loads the machine for a while loads both sides.
-fn print_ratio(own: &Series, peer: &Series) {
+fn print_ratio(own: &Series, peer: &Series, promised: &str) {
     let paired = |of: fn(&Sample) -> Duration| {
         let pairs = own.samples.iter().zip(&peer.samples);
         let both = pairs.filter_map(|(own, peer)| Some((own.as_ref()?, peer.as_ref()?)));
         Spread::of(both.map(|(own, peer)| ms(of(own)) / ms(of(peer)).max(f64::MIN_POSITIVE)).collect())
     };
     let (Some(wall), Some(cpu)) = (paired(|sample| sample.wall), paired(|sample| sample.cpu)) else { return };
-    let promised = if peer.name == PEER { "  <- the promise" } else { "" };
+    let promised = if peer.name == promised { "  <- the promise" } else { "" };
     println!(
         "naru / {}: wall median {:.3} (quartiles {:.3}–{:.3}), CPU median {:.3} ({:.3}–{:.3}){promised}",
         peer.name, wall.median, wall.low, wall.high, cpu.median, cpu.low, cpu.high
