@@ -249,12 +249,26 @@ pub struct Proxy {
     pub dead: Arc<AtomicBool>,
     /// The paths of all GET requests so far.
     pub gets: Arc<Mutex<Vec<String>>>,
+    /// Connections that have not ended, one for each direction.
+    open: Arc<AtomicI64>,
 }
 
 /// Bytes that no test uses up.
 pub const NO_LIMIT: i64 = i64::MAX / 2;
 
 impl Proxy {
+    /// Forgets the requests of a process that has ended, after the last of them was seen.
+    pub fn forget(&self) {
+        for _ in 0..3000 {
+            if self.open.load(Ordering::SeqCst) == 0 {
+                self.gets.lock().unwrap().clear();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("connections of a process that has ended are open");
+    }
+
     /// How often each blob was asked for.
     pub fn blob_gets(&self) -> BTreeMap<String, usize> {
         let mut counted = BTreeMap::new();
@@ -274,7 +288,9 @@ impl Proxy {
             connections: Arc::default(),
             dead: Arc::default(),
             gets: Arc::default(),
+            open: Arc::default(),
         };
+        let open = Arc::clone(&proxy.open);
         let gets = Arc::clone(&proxy.gets);
         let (budget, connections, dead) =
             (Arc::clone(&proxy.budget), Arc::clone(&proxy.connections), Arc::clone(&proxy.dead));
@@ -288,6 +304,8 @@ impl Proxy {
                 let Ok(server) = TcpStream::connect(&target) else { continue };
                 let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let gets = Arc::clone(&gets);
+                open.fetch_add(2, Ordering::SeqCst);
+                let (forth, back) = (Arc::clone(&open), Arc::clone(&open));
                 std::thread::spawn(move || {
                     let mut seen = Vec::new();
                     let mut buffer = [0; 4096];
@@ -299,9 +317,13 @@ impl Proxy {
                         }
                     }
                     let _ = to.shutdown(std::net::Shutdown::Both);
+                    forth.fetch_sub(1, Ordering::SeqCst);
                 });
                 let budget = Arc::clone(&budget);
-                std::thread::spawn(move || forward(server, client, &budget));
+                std::thread::spawn(move || {
+                    forward(server, client, &budget);
+                    back.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         proxy
