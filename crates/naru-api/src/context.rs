@@ -3,6 +3,7 @@
 use naru_build::Builder;
 use naru_buildkit::BuildKit;
 use naru_engine::Engine;
+use naru_image::GcPolicy;
 use naru_types::Result;
 use naru_wire::naru::{Alert, Deploy, DeployFinish, DeployStart, Routes};
 use std::future::Future;
@@ -16,6 +17,8 @@ pub struct ApiContext {
     pub builder: Builder,
     pub buildkit: BuildKit,
     pub ops: Arc<dyn OpsFace>,
+    /// What `POST /naru/v1/images/gc` does when it isn't told.
+    pub image_gc: GcPolicy,
     /// Where build contexts are unpacked, one directory each, removed with the build. Swept by whoever opens it.
     pub build_contexts: PathBuf,
     /// Notified when a client asks for the daemon's end.

@@ -35,6 +35,16 @@ pub fn tell_tagged(engine: &naru_engine::Engine, id: &str, name: &str) {
     routes::tell_tagged(engine, id, name);
 }
 
+/// The policy that a configuration names.
+pub fn image_gc_policy(policy: &naru_wire::naru::ImageGcPolicy) -> naru_types::Result<naru_image::GcPolicy> {
+    convert::image_care::gc_policy(policy)
+}
+
+/// Collects images now; blocks.
+pub fn collect_images(engine: &naru_engine::Engine, policy: &naru_image::GcPolicy) -> naru_types::Result<()> {
+    routes::collect_images(engine, policy)
+}
+
 /// Answers requests until `shutdown` completes; requests in flight then have a short time to end.
 pub async fn serve(listener: UnixListener, context: Arc<ApiContext>, shutdown: impl Future<Output = ()>) {
     web::server::serve(listener, routes::table(), context, shutdown).await;

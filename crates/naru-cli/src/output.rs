@@ -99,7 +99,8 @@ pub fn build_check(response: impl Read) -> Result<BuildCheck> {
     found.ok_or_else(|| Error::internal("the check ended without a result"))
 }
 
-fn messages(response: impl Read, mut show: impl FnMut(&Value)) -> Result<()> {
+/// The messages of a stream; one that carries an error ends it with that.
+pub fn messages(response: impl Read, mut show: impl FnMut(&Value)) -> Result<()> {
     for message in serde_json::Deserializer::from_reader(response).into_iter::<Value>() {
         let message =
             message.map_err(|error| Error::internal("the daemon's answer broke off").with_source(error))?;

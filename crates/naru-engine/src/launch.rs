@@ -52,6 +52,11 @@ fn try_launch(
             .with_hint("pull the image again and make a new container")
             .into());
     }
+    // A repair must not exchange a layer between now and its mount.
+    let lease = engine.store.lease();
+    if let Ok(image) = engine.store.get_by_id(&container.image_id) {
+        lease.hold_image(&image)?;
+    }
     make_bind_sources(container)?;
     engine.fill_volumes(container)?;
     let userns = container.cell().spec.security.userns.first().map(open_user_namespace).transpose()?;

@@ -8,7 +8,7 @@ use naru_types::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Largest configuration or manifest, in bytes (registries commonly stop at 4 MiB).
 pub const BLOB_BYTES_MAX: u64 = 8 << 20;
@@ -31,10 +31,13 @@ impl Store {
             return Ok(digest);
         }
         let staged = self.staging_path("blob");
-        let mut file = File::create_new(&staged).map_err(ImageError::io("create", &staged))?;
-        file.write_all(bytes).map_err(ImageError::io("write", &staged))?;
-        file.sync_all().map_err(ImageError::io("sync", &staged))?;
-        fs::rename(&staged, &path).map_err(ImageError::io("rename to", &path))?;
+        let result = write_synced(&staged, bytes)
+            .and_then(|()| fs::rename(&staged, &path).map_err(ImageError::io("rename to", &path)));
+        if result.is_err() {
+            // What stays behind is swept at the next start.
+            let _ = fs::remove_file(&staged);
+        }
+        result?;
         sync_dir(&self.inner.blobs)?;
         Ok(digest)
     }
@@ -61,6 +64,12 @@ impl Store {
         // Nothing points at it any more; a file that stays behind is swept at the next start.
         let _ = fs::remove_file(self.blob_path(digest));
     }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create_new(path).map_err(ImageError::io("create", path))?;
+    file.write_all(bytes).map_err(ImageError::io("write", path))?;
+    file.sync_all().map_err(ImageError::io("sync", path))
 }
 
 /// Hashes and counts what is read through it.

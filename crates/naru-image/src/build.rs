@@ -1,5 +1,6 @@
 //! Layers and images that are made here: by the builder, `commit` and `import`.
 
+use crate::blob::sha256;
 use crate::error::{ImageError, Result};
 use crate::index::{ImageRecord, Index, ManifestRecord};
 use crate::layer::Staged;
@@ -88,8 +89,10 @@ impl Store {
     /// Enters an image, inside of [`Store::transact`]: its content cannot be deleted by a removal before
     /// something refers to it.
     pub(crate) fn record_image(&self, index: &mut Index, new: &NewImage<'_>) -> Result<Digest> {
-        let id = self.put_blob(new.config)?;
-        for blob in new.blobs {
+        let id = sha256(new.config);
+        for blob in [new.config].iter().chain(new.blobs) {
+            // Noted first: a failure after its rename leaves it in place, too.
+            index.arrived_blobs.push(sha256(blob));
             self.put_blob(blob)?;
         }
         self.publish(index, new.staged)?;

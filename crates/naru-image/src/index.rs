@@ -34,6 +34,11 @@ pub(crate) struct Index {
     /// Content that this change let go of.
     #[serde(skip)]
     pub dropped_blobs: Vec<Digest>,
+    /// Layers and content that this change has put into place; taken away again when it fails.
+    #[serde(skip)]
+    pub arrived: Vec<Digest>,
+    #[serde(skip)]
+    pub arrived_blobs: Vec<Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +91,8 @@ impl Default for Index {
             pins: BTreeMap::new(),
             dropped: Vec::new(),
             dropped_blobs: Vec::new(),
+            arrived: Vec::new(),
+            arrived_blobs: Vec::new(),
         }
     }
 }
@@ -106,16 +113,25 @@ impl Index {
         Ok(index)
     }
 
-    /// Replaces the file: after this returns the change survives a power cut.
-    pub fn save(&self, root: &Path) -> Result<()> {
+    /// Replaces the file; the caller syncs the directory, after which the change survives a power cut. After an
+    /// error the file is the one that was there before.
+    pub fn replace(&self, root: &Path) -> Result<()> {
         let (new, path) = (root.join(NEW_FILE_NAME), root.join(FILE_NAME));
+        let result =
+            self.write(&new).and_then(|()| fs::rename(&new, &path).map_err(ImageError::io("replace", &path)));
+        if result.is_err() {
+            // On a full disk its bytes are wanted; the next change makes it anew in any case.
+            let _ = fs::remove_file(&new);
+        }
+        result
+    }
+
+    fn write(&self, new: &Path) -> Result<()> {
         let text = serde_json::to_vec(self)
             .map_err(|source| ImageError::Malformed { what: "the image index".into(), source })?;
-        let mut file = File::create(&new).map_err(ImageError::io("create", &new))?;
-        file.write_all(&text).map_err(ImageError::io("write", &new))?;
-        file.sync_all().map_err(ImageError::io("sync", &new))?;
-        fs::rename(&new, &path).map_err(ImageError::io("replace", &path))?;
-        sync_dir(root)
+        let mut file = File::create(new).map_err(ImageError::io("create", new))?;
+        file.write_all(&text).map_err(ImageError::io("write", new))?;
+        file.sync_all().map_err(ImageError::io("sync", new))
     }
 
     pub fn tags_of(&self, id: &Digest) -> Vec<String> {
@@ -124,6 +140,14 @@ impl Index {
 
     pub fn digests_of(&self, id: &Digest) -> Vec<String> {
         self.digests.iter().filter(|(_, of)| *of == id).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Configurations and manifests that images refer to.
+    pub fn content(&self) -> BTreeSet<Digest> {
+        let of = |(id, image): (&Digest, &ImageRecord)| {
+            [Some(*id), image.manifest.as_ref().map(|manifest| manifest.digest)]
+        };
+        self.images.iter().flat_map(of).flatten().collect()
     }
 
     /// Lets go of those of `candidates` that no image, no pin and not `leased` reaches.

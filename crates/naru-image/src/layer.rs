@@ -6,9 +6,10 @@
 use crate::blob::{HashingReader, HashingWriter};
 use crate::error::{ImageError, Result};
 use crate::index::{BlobRecord, LayerRecord};
+use crate::leftovers::Leftovers;
 use crate::pack::{self, PackOptions};
 use crate::split::SplitWriter;
-use crate::store::{Store, locked, remove_tree};
+use crate::store::{Store, locked};
 use crate::tree;
 use crate::unpack::{self, UnpackOptions};
 use naru_tar::{Reader, TarError};
@@ -19,7 +20,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 const LAYER_DIR_MODE: u32 = 0o700;
 /// The mode of a layer's root where its archive says nothing: what overlayfs shows as `/`.
@@ -28,6 +29,7 @@ const ROOT_MODE: u32 = 0o755;
 /// An unpacked layer in staging; deletes itself unless it is moved into place.
 pub(crate) struct Staged {
     dir: Mutex<Option<PathBuf>>,
+    leftovers: Arc<Leftovers>,
     pub diff_id: Digest,
     pub size: u64,
     pub tar_size: u64,
@@ -35,32 +37,35 @@ pub(crate) struct Staged {
 }
 
 /// Owns a directory in staging until it is kept.
-struct StagingDir(Option<PathBuf>);
+struct StagingDir {
+    path: Option<PathBuf>,
+    leftovers: Arc<Leftovers>,
+}
 
 impl StagingDir {
     fn create(store: &Store) -> Result<Self> {
         let path = store.staging_path("layer");
         DirBuilder::new().mode(LAYER_DIR_MODE).create(&path).map_err(ImageError::io("create", &path))?;
-        Ok(Self(Some(path)))
+        Ok(Self { path: Some(path), leftovers: Arc::clone(&store.inner.leftovers) })
     }
 
     fn path(&self) -> &Path {
-        self.0.as_deref().unwrap_or(Path::new(""))
+        self.path.as_deref().unwrap_or(Path::new(""))
     }
 }
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            // An error was reported already; what stays behind is swept at the next start.
-            let _ = remove_tree(&path);
+        if let Some(path) = self.path.take() {
+            self.leftovers.remove(path);
         }
     }
 }
 
 impl Staged {
     fn new(mut dir: StagingDir, diff_id: Digest, size: u64, tar_size: u64) -> Self {
-        Self { dir: Mutex::new(dir.0.take()), diff_id, size, tar_size, blob: Mutex::default() }
+        let leftovers = Arc::clone(&dir.leftovers);
+        Self { dir: Mutex::new(dir.path.take()), leftovers, diff_id, size, tar_size, blob: Mutex::default() }
     }
 
     /// Notes the compressed form that the layer came in.
@@ -102,7 +107,9 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        drop(StagingDir(locked(&self.dir).take()));
+        if let Some(path) = locked(&self.dir).take() {
+            self.leftovers.remove(path);
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod gc;
 pub mod import;
 pub mod index;
 pub mod layer;
+mod leftovers;
 pub mod load;
 pub mod pack;
 pub mod progress;

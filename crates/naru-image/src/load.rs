@@ -10,7 +10,7 @@ use crate::layer::{Staged, flatten};
 use crate::progress::{LayerStep, Progress, ProgressFn};
 use crate::query::parse_config;
 use crate::registry::manifest::{self, Descriptor, Document};
-use crate::store::{Store, remove_tree};
+use crate::store::Store;
 use crate::tree;
 use crate::unpack::{self, UnpackOptions};
 use naru_tar::Reader;
@@ -68,8 +68,7 @@ struct Archive<'a> {
 
 impl Drop for Archive<'_> {
     fn drop(&mut self) {
-        // What stays behind is swept at the next start.
-        let _ = remove_tree(&self.dir);
+        self.store.inner.leftovers.remove(std::mem::take(&mut self.dir));
     }
 }
 

@@ -154,3 +154,99 @@ pub struct BuildWarning {
     pub first_line: usize,
     pub last_line: usize,
 }
+
+/// A line of the answer to `POST /naru/v1/images/verify`: one of these is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerifyLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageVerdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<ImageRepair>,
+    /// The last line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<VerifySummary>,
+}
+
+/// Whether an image is what its digests say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageVerdict {
+    pub id: String,
+    pub names: Vec<String>,
+    /// Empty: sound.
+    pub damage: Vec<ImageDamage>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageDamage {
+    /// `config`, `manifest` or `layer`.
+    pub part: String,
+    pub digest: String,
+    /// The file in the layer, where it can be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub what: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageRepair {
+    pub id: String,
+    /// Why it could not be healed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerifySummary {
+    pub images: usize,
+    /// Images that are damaged still.
+    pub damaged: usize,
+    pub layers: usize,
+    /// Of the archives that were hashed.
+    pub bytes: u64,
+    /// Of layers that only the build cache holds.
+    pub cache: Vec<ImageDamage>,
+}
+
+/// `image-gc` of `daemon.json`, and the body of `POST /naru/v1/images/gc`. What is absent sets no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ImageGcPolicy {
+    /// Unpacked bytes of all layers: `20g`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_bytes: Option<String>,
+    /// Since an image was pulled, made or named: `720h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<String>,
+    /// Images of one repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_repository: Option<usize>,
+    /// How full the disk may be: `85%`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+}
+
+/// The answer of `POST /naru/v1/images/gc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageGcReport {
+    /// Nothing was removed: this is what would be.
+    pub dry_run: bool,
+    pub images: Vec<ImageGcItem>,
+    /// Unpacked bytes of all layers that went.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageGcItem {
+    pub id: String,
+    pub names: Vec<String>,
+    /// `age`, `per-repository`, `bytes` or `disk`: the limit that it was over.
+    pub reason: String,
+    pub bytes: u64,
+}

@@ -6,11 +6,13 @@
 
 use clap::Parser;
 use naru_engine::EngineConfig;
+use naru_image::GcPolicy;
 use naru_kernel::instance;
 use naru_ops::{OpsConfig, WebhookUrl};
 use naru_proxy::ProxyConfig;
 use naru_runtime::external::Runtime;
 use naru_types::{Error, Result};
+use naru_wire::naru::ImageGcPolicy;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -73,6 +75,8 @@ struct ConfigFile {
     /// OCI runtimes beside naru's own.
     runtimes: BTreeMap<String, RuntimeEntry>,
     default_runtime: String,
+    /// When images that nobody uses are deleted. Empty: never by themselves.
+    image_gc: ImageGcPolicy,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,6 +87,7 @@ struct RuntimeEntry {
 }
 
 pub struct DaemonConfig {
+    pub image_gc: GcPolicy,
     pub engine: EngineConfig,
     pub ops: OpsConfig,
     pub socket: PathBuf,
@@ -105,6 +110,7 @@ impl DaemonConfig {
         Ok(Self {
             socket: socket.unwrap_or_else(|| run.join("naru.sock")),
             detached: flags.detached,
+            image_gc: naru_api::image_gc_policy(&file.image_gc)?,
             ops: OpsConfig {
                 root: root.clone(),
                 run: run.clone(),

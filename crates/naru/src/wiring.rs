@@ -7,12 +7,17 @@ use naru_api::ApiContext;
 use naru_build::Builder;
 use naru_buildkit::BuildKit;
 use naru_engine::Engine;
+use naru_image::GcPolicy;
 use naru_ops::Ops;
 use naru_types::{Error, Result};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
+
+/// Between two collections of images, where the configuration has a policy for them.
+const IMAGE_GC_INTERVAL: Duration = Duration::from_secs(3600);
 
 pub struct Daemon {
     engine: Arc<Engine>,
@@ -32,8 +37,12 @@ impl Daemon {
             builder,
             ops: Arc::new(OpsAdapter::new(Arc::clone(&ops), &config.ops)),
             build_contexts: contexts,
+            image_gc: config.image_gc.clone(),
             shutdown: Arc::new(Notify::new()),
         });
+        if !config.image_gc.is_off() {
+            tokio::spawn(collect_images(Arc::downgrade(&engine), config.image_gc.clone()));
+        }
         Ok(Self { engine, ops, api })
     }
 
@@ -52,6 +61,19 @@ impl Daemon {
         let ops = self.ops.shutdown().await;
         self.engine.shutdown().await?;
         ops
+    }
+}
+
+/// Deletes what the configured policy gives up, for as long as the engine lives.
+async fn collect_images(engine: Weak<Engine>, policy: GcPolicy) {
+    let mut turns = tokio::time::interval(IMAGE_GC_INTERVAL);
+    loop {
+        turns.tick().await;
+        let Some(engine) = engine.upgrade() else { return };
+        let policy = policy.clone();
+        let collected = tokio::task::spawn_blocking(move || naru_api::collect_images(&engine, &policy)).await;
+        // What failed is tried again at the next turn, and `naru image gc` says why.
+        let _ = collected;
     }
 }
 

@@ -4,6 +4,7 @@ pub mod create;
 pub mod endpoint;
 pub mod host;
 pub mod image;
+pub mod image_care;
 pub mod inspect;
 pub mod log;
 pub mod mounts;

@@ -14,6 +14,7 @@ mod events;
 mod exec;
 mod fixed;
 mod image;
+mod image_care;
 mod image_list;
 mod image_transfer;
 mod info;
@@ -32,6 +33,10 @@ use crate::web::router::{Route, Router, routes};
 
 pub fn tell_tagged(engine: &naru_engine::Engine, id: &str, name: &str) {
     image::emit(engine, "tag", id, name);
+}
+
+pub fn collect_images(engine: &naru_engine::Engine, policy: &naru_image::GcPolicy) -> naru_types::Result<()> {
+    image_care::collect(engine, policy, false).map(drop)
 }
 
 pub fn table() -> Router<ApiContext> {
@@ -139,6 +144,8 @@ fn own() -> Vec<Route<ApiContext>> {
         PUT "/naru/v1/settings" => naru::change_settings,
         POST "/naru/v1/webhook/test" => naru::test_webhook,
         GET "/naru/v1/ca.pem" => naru::ca_certificate,
+        POST "/naru/v1/images/verify" => image_care::verify,
+        POST "/naru/v1/images/gc" => image_care::gc,
         POST "/naru/v1/shutdown" => naru::shutdown,
     ]
 }

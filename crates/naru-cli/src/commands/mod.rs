@@ -9,6 +9,7 @@ mod cp;
 mod events;
 mod exec;
 mod image;
+mod image_care;
 mod inspect;
 mod lifecycle;
 mod login;
@@ -22,7 +23,7 @@ mod up;
 mod volume;
 
 use crate::client::{Api, Endpoint};
-use crate::flags::Command;
+use crate::flags::{Command, ImageCommand};
 use crate::{CliError, Outcome, output};
 use naru_types::Result;
 
@@ -65,6 +66,10 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Save(flags) => archive::save(&api, &flags),
         Command::Load(flags) => archive::load(&api, &flags),
         Command::Import(flags) => archive::import(&api, &flags),
+        Command::Image(command) => match command {
+            ImageCommand::Verify(flags) => image_care::verify(&api, &flags),
+            ImageCommand::Gc(flags) => image_care::gc(&api, &flags),
+        },
         Command::Network(command) => network::network(&api, command),
         Command::Volume(command) => volume::volume(&api, command),
         Command::Events(flags) => events::events(&api, &flags),

@@ -1,6 +1,45 @@
 //! What the verbs of images take.
 
-use clap::Args;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Hash what is stored again and compare it with what it should be
+    Verify(VerifyFlags),
+    /// Delete images that nobody uses, by the configured policy or the limits given here
+    Gc(ImageGcFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyFlags {
+    /// Fetch damaged parts again from the registry that they came from
+    #[arg(long)]
+    pub repair: bool,
+    /// Tell of damaged images only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Default: all images, and the layers of the build cache
+    pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageGcFlags {
+    /// Only say what would be deleted
+    #[arg(long = "dry-run")]
+    pub dry_run: bool,
+    /// Unpacked bytes of all layers that may stay, such as 20g
+    #[arg(long = "keep-bytes", value_name = "SIZE")]
+    pub keep_bytes: Option<String>,
+    /// How long ago an image may have been pulled, made or named, such as 720h
+    #[arg(long = "max-age", value_name = "DURATION")]
+    pub max_age: Option<String>,
+    /// Images of one repository that may stay
+    #[arg(long = "per-repository", value_name = "NUMBER")]
+    pub per_repository: Option<usize>,
+    /// How full the disk may be, such as 85%
+    #[arg(long, value_name = "PERCENT")]
+    pub disk: Option<String>,
+}
 
 #[derive(Debug, Args)]
 pub struct ImagesFlags {

@@ -96,6 +96,9 @@ pub enum Command {
     Load(LoadFlags),
     /// Make an image from a root file system in a tar archive
     Import(ImportFlags),
+    /// Manage the image store
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),

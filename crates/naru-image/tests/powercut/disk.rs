@@ -97,6 +97,8 @@ pub struct Recording {
     /// All that was flushed up to event `flushed`.
     durable: File,
     flushed: usize,
+    /// Bytes that are written as one, at least.
+    atom: usize,
 }
 
 pub struct Cut {
@@ -107,7 +109,9 @@ pub struct Cut {
 
 impl Recording {
     /// `fresh` is a copy of the disk as mkfs left it.
-    pub fn open(log: &Path, fresh: &Path) -> Self {
+    pub fn open(log: &Path, fresh: &Path, file_system: &str) -> Self {
+        // btrfs has one superblock of 4 KiB with one checksum, and trusts the disk not to tear it.
+        let atom = if file_system == "btrfs" { BLOCK_BYTES } else { SECTOR_BYTES };
         let bytes = fs::read(log).unwrap();
         let mut events = Vec::new();
         let mut at = 0;
@@ -127,12 +131,8 @@ impl Recording {
             };
             events.push((at as u64, event));
         }
-        Self {
-            bytes,
-            events,
-            durable: File::options().read(true).write(true).open(fresh).unwrap(),
-            flushed: 0,
-        }
+        let durable = File::options().read(true).write(true).open(fresh).unwrap();
+        Self { bytes, events, durable, flushed: 0, atom }
     }
 
     pub fn moments(&self) -> impl Iterator<Item = u64> {
@@ -158,7 +158,7 @@ impl Recording {
         copy_sparse(&self.durable, to);
         let disk = File::options().write(true).open(to).unwrap();
         // Every request as a whole, every block of it, or every sector of it meets its own fate.
-        let grain = [usize::MAX, BLOCK_BYTES, SECTOR_BYTES][dice.below(3) as usize];
+        let grain = [usize::MAX, BLOCK_BYTES, self.atom][dice.below(3) as usize];
         let kept_of_16 = [0, 4, 8, 12, 15, 16][dice.below(6) as usize];
         let mut cut = Cut { pending: 0, lost: 0 };
         for (_, event) in &self.events[flushed..end] {

@@ -128,7 +128,7 @@ impl Plan {
         let mounted = self.rack.mount("disk", &self.file_system, &self.work.join("mnt"));
         let result = work(&mounted.path);
         drop(mounted);
-        let recording = Recording::open(&self.rack.backing.join("disk.log"), &fresh);
+        let recording = Recording::open(&self.rack.backing.join("disk.log"), &fresh, &self.file_system);
         println!(
             "  recorded {} events, {} of them flushes",
             recording.moments().count(),

@@ -23,7 +23,8 @@ struct Containerd {
 }
 
 impl Containerd {
-    fn start(work: &Path, disk: &Path) -> Self {
+    /// An error is what it said before it ended.
+    fn start(work: &Path, disk: &Path) -> Result<Self, String> {
         let (socket, config) = (work.join("containerd.sock"), work.join("containerd.toml"));
         let text = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
         fs::write(&config, text).unwrap();
@@ -38,17 +39,22 @@ impl Containerd {
             .arg("--address")
             .arg(&socket)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(work.join("containerd.log")).unwrap())
             .spawn()
             .unwrap();
-        let containerd = Self { child, socket };
+        let mut containerd = Self { child, socket };
+        // It offers no event for "listening".
         for _ in 0..600 {
-            if containerd.ctr(&["version"]).status.success() {
-                return containerd;
+            if containerd.ctr(&["image", "ls", "-q"]).status.success() {
+                return Ok(containerd);
+            }
+            if containerd.child.try_wait().unwrap().is_some() {
+                break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("containerd does not answer");
+        let said = fs::read_to_string(work.join("containerd.log")).unwrap_or_default();
+        Err(said.lines().rev().take(3).collect::<Vec<_>>().join(" | "))
     }
 
     fn ctr(&self, arguments: &[&str]) -> Output {
@@ -76,30 +82,38 @@ pub fn shows_damage(plan: &mut Plan) -> bool {
     let Some(registry) = Registry::start() else { return true };
     let image = publish(plan, &registry);
     let (mut recording, (trees, acknowledged)) = plan.record(|disk| {
-        let containerd = Containerd::start(&plan.work, disk);
+        let containerd = Containerd::start(&plan.work, disk).unwrap();
         let begun = plan.moment();
         assert!(containerd.pull(&image), "ctr image pull");
-        ((trees(disk)), [begun, plan.moment()])
+        (trees(disk), [begun, plan.moment()])
     });
     println!("  {} snapshots; pulled between {} and {}", trees.len(), acknowledged[0], acknowledged[1]);
-    let (mut listed, mut damaged, mut stayed) = (0, 0, 0);
+    let (mut dead, mut listed, mut damaged, mut stayed) = (0, 0, 0, 0);
     let moments = plan.moments(&recording, &acknowledged[1..]);
     let work = plan.work.clone();
     for (number, moment) in moments.iter().enumerate() {
-        let (_, (is_listed, is_damaged, stays)) = plan.look(&mut recording, number, *moment, |disk, _| {
-            let containerd = Containerd::start(&work, disk);
+        let (_, seen) = plan.look(&mut recording, number, *moment, |disk, _| {
+            let containerd = Containerd::start(&work, disk)?;
             let names = containerd.ctr(&["image", "ls", "-q"]);
             let is_listed = String::from_utf8_lossy(&names.stdout).contains(&image);
             let is_damaged = is_listed && self::trees(disk) != trees;
             let stays = is_damaged && containerd.pull(&image) && self::trees(disk) != trees;
-            (is_listed, is_damaged, stays)
+            Ok::<_, String>((is_listed, is_damaged, stays))
         });
-        listed += usize::from(is_listed);
-        damaged += usize::from(is_damaged);
-        stayed += usize::from(stays);
+        match seen {
+            Ok((is_listed, is_damaged, stays)) => {
+                listed += usize::from(is_listed);
+                damaged += usize::from(is_damaged);
+                stayed += usize::from(stays);
+            }
+            Err(said) => {
+                dead += 1;
+                println!("  cut {number}: containerd does not start: {said}");
+            }
+        }
     }
     println!(
-        "  containerd: {} cut states; the image was listed in {listed}, damaged in {damaged} of these, and still damaged after another successful pull in {stayed}",
+        "  containerd: {} cut states; it did not start in {dead}; the image was listed in {listed}, damaged in {damaged} of these, and still damaged after another successful pull in {stayed}",
         moments.len()
     );
     damaged > 0
