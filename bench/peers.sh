@@ -19,12 +19,12 @@ step() {
     "$@" >"$dir/log/$name.log" 2>&1 || { failed="$failed $name"; echo "peers: $name failed, see $dir/log/$name.log"; }
 }
 
-# dockerd and podman are here for bench/interop only; naru itself never starts them.
+# dockerd is here for bench/interop only, podman and skopeo for p6 too; naru itself never starts them.
 packages() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq --no-install-recommends \
         mmdebstrap patchelf pkg-config gcc libc6-dev libseccomp-dev git jq busybox-static \
-        runc crun containerd docker.io podman conmon catatonit
+        runc crun containerd docker.io podman conmon catatonit docker-registry skopeo
     cp -f "$(command -v runc)" "$dir/bin/runc-debian"
 }
 

@@ -22,7 +22,7 @@
 //!
 //! # How it is tested
 //! Unit tests beside the code; `tests/` runs pulls and pushes against a real registry, archives made by
-//! GNU tar, hostile archives, interrupted and concurrent pulls.
+//! GNU tar, hostile archives, interrupted and concurrent pulls; `tests/storm.rs` cancels and kills them.
 
 pub mod blob;
 pub mod build;
