@@ -2,7 +2,8 @@
 
 use crate::builds::Build;
 use crate::error::{Error, Result};
-use crate::filesync::{Wanted, fetch};
+use crate::fetch::{Fetched, fetch_all};
+use crate::lend::Lender;
 use crate::options;
 use crate::progress::Teller;
 use crate::server::Shared;
@@ -15,8 +16,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-/// Largest Dockerfile or .dockerignore, in bytes.
-const TEXT_BYTES_MAX: u64 = 4 << 20;
 /// What the client may use of the bridge (BuildKit, frontend/gateway/pb/caps.go).
 const CAPABILITIES: [&str; 7] = [
     "solve.base",
@@ -88,7 +87,10 @@ async fn run(
     wanted.cancel = Arc::clone(&build.cancel);
     options::apply(attributes, &mut wanted)?;
     wanted.tags = options::tags(&build.tags)?;
-    let (name, text) = fetch_all(shared, build, attributes, &dir.0).await?;
+    let mut session = shared.sessions.find(&build.session).await?;
+    let Fetched { name, text, contexts } = fetch_all(&mut session, build, attributes, &dir.0).await?;
+    wanted.contexts = contexts;
+    wanted.session = Arc::new(Lender::new(session));
     wanted.dockerfile = DockerfileSource::Text { name: name.clone(), text: text.clone() };
     let (shared, build) = (Arc::clone(shared), Arc::clone(build));
     let task = tokio::task::spawn_blocking(move || {
@@ -108,93 +110,6 @@ async fn run(
     task.await.map_err(|_| Error::Broken)?
 }
 
-/// The Dockerfile (whose name and text are given), its ignore rules, then what they leave of the context.
-async fn fetch_all(
-    shared: &Shared,
-    build: &Build,
-    attributes: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<(String, String)> {
-    let or = |key: &str, default: &str| attributes.get(key).cloned().unwrap_or_else(|| default.to_owned());
-    let name = or("filename", "Dockerfile");
-    let mut session = shared.sessions.find(&build.session).await?;
-    let mut teller = Teller::new(build);
-    teller.begin(&format!("[internal] load build definition from {name}"));
-    let rules_name = format!("{name}.dockerignore");
-    let file_dir = sub(dir, "dockerfile")?;
-    let follow = vec![name.clone(), rules_name.clone()];
-    let wanted = Wanted { dir: or("dockerfilekey", "dockerfile"), follow, exclude: Vec::new() };
-    fetch(&mut session, &wanted, &file_dir).await?;
-    let text = read(&file_dir, &name)?.ok_or_else(|| Error::NoDockerfile { name: name.clone() })?;
-    teller.begin("[internal] load .dockerignore");
-    let context_key = or("contextkey", "context");
-    let own_rules = read(&file_dir, &rules_name)?;
-    let rules = match &own_rules {
-        Some(rules) => Some(rules.clone()),
-        None => {
-            let ignore_dir = sub(dir, "ignore")?;
-            let follow = vec![".dockerignore".to_owned()];
-            fetch(
-                &mut session,
-                &Wanted { dir: context_key.clone(), follow, exclude: Vec::new() },
-                &ignore_dir,
-            )
-            .await?;
-            read(&ignore_dir, ".dockerignore")?
-        }
-    };
-    teller.begin("[internal] load build context");
-    let context = sub(dir, "context")?;
-    let exclude = patterns(rules.as_deref().unwrap_or(""));
-    fetch(&mut session, &Wanted { dir: context_key, follow: Vec::new(), exclude }, &context).await?;
-    teller.end(None);
-    Ok((name, text))
-}
-
-fn sub(dir: &Path, name: &str) -> Result<PathBuf> {
-    let path = dir.join(name);
-    std::fs::create_dir(&path).map_err(Error::io(format!("make {}", path.display())))?;
-    Ok(path)
-}
-
-/// A text that a transfer brought; links are not followed.
-fn read(dir: &Path, name: &str) -> Result<Option<String>> {
-    use rustix::fs::{Mode, OFlags, ResolveFlags};
-    let step = || format!("read {name} of the build context");
-    let open = || {
-        let dir = rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::IN_ROOT)
-    };
-    let file = match open() {
-        Ok(file) => std::fs::File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(Error::sys(step())(errno)),
-    };
-    let mut text = String::new();
-    let mut bounded = std::io::Read::take(file, TEXT_BYTES_MAX);
-    std::io::Read::read_to_string(&mut bounded, &mut text).map_err(Error::io(step()))?;
-    Ok(Some(text))
-}
-
-/// The lines of .dockerignore as patterns: without comments, blanks and leading slashes.
-fn patterns(rules: &str) -> Vec<String> {
-    let lines =
-        rules.trim_start_matches('\u{feff}').lines().filter(|line| !line.starts_with('#')).map(str::trim);
-    lines
-        .filter(|line| !line.is_empty() && *line != "!")
-        .map(|line| match line.strip_prefix('!') {
-            Some(rest) => format!("!{}", clean(rest.trim())),
-            None => clean(line),
-        })
-        .collect()
-}
-
-fn clean(pattern: &str) -> String {
-    let parts = pattern.split('/').filter(|part| !part.is_empty() && *part != ".");
-    parts.collect::<Vec<_>>().join("/")
-}
-
 /// One build's directory; removed with everything in it.
 struct Scratch(PathBuf);
 
@@ -212,15 +127,5 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is swept at the next start.
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ignore_rules_become_patterns() {
-        assert_eq!(patterns("# c\n/a/\n\n ./b//c \n!/d\n*.log"), ["a", "b/c", "!d", "*.log"]);
     }
 }

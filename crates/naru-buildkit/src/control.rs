@@ -6,6 +6,7 @@
 use crate::builds::Build;
 use crate::error::{Error, Result};
 use crate::grpc::Writer;
+use crate::progress::Teller;
 use crate::server::Shared;
 use crate::wire::{Out, Value, fields};
 use naru_types::platform::Platform;
@@ -44,6 +45,8 @@ struct SolveRequest {
     exporters: Vec<(String, BTreeMap<String, String>)>,
     single: (String, BTreeMap<String, String>),
     entitlements: Vec<String>,
+    /// Types of `--cache-to`.
+    cache_exports: Vec<String>,
 }
 
 impl SolveRequest {
@@ -56,6 +59,7 @@ impl SolveRequest {
                 4 => value.entry(&mut request.single.1)?,
                 5 => request.session = value.text()?,
                 6 => request.frontend = value.text()?,
+                8 => request.cache_exports = cache_exports(value)?,
                 9 => request.entitlements.push(value.text()?),
                 13 => request.exporters.push(exporter(value)?),
                 _ => {}
@@ -94,6 +98,18 @@ impl SolveRequest {
     }
 }
 
+/// CacheOptions' Exports.
+fn cache_exports(value: Value<'_>) -> Result<Vec<String>> {
+    let mut kinds = Vec::new();
+    fields(value.bytes()?, |field, value| {
+        if field == 4 {
+            kinds.push(exporter(value)?.0);
+        }
+        Ok(())
+    })?;
+    Ok(kinds)
+}
+
 fn exporter(value: Value<'_>) -> Result<(String, BTreeMap<String, String>)> {
     let (mut kind, mut attributes) = (String::new(), BTreeMap::new());
     fields(value.bytes()?, |field, value| {
@@ -117,6 +133,9 @@ pub async fn solve(shared: &Shared, message: &[u8]) -> Result<Out> {
     }
     let build = Build::new(request.session, tags);
     let guard = shared.builds.open(&request.id, build)?;
+    for kind in &request.cache_exports {
+        Teller::new(&guard.build).warn(&format!("naru writes no {kind} cache: --cache-to is left out"));
+    }
     guard.build.returned().await?;
     let image = guard.build.image.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(image) = image else { return Ok(Out::default()) };

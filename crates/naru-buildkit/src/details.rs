@@ -18,6 +18,7 @@ pub struct Excerpt {
     pub text: String,
     /// From one.
     pub line: usize,
+    pub end: usize,
 }
 
 /// The encoded google.rpc.Status.
@@ -30,10 +31,9 @@ pub fn status(code: u32, message: &str, excerpt: Option<&Excerpt>) -> Out {
 }
 
 fn source(excerpt: &Excerpt) -> Out {
-    let line = serde_json::json!({ "line": excerpt.line });
     let json = serde_json::json!({
         "info": { "filename": excerpt.file, "data": STANDARD.encode(&excerpt.text), "language": "Dockerfile" },
-        "ranges": [{ "start": line, "end": line }],
+        "ranges": [{ "start": { "line": excerpt.line }, "end": { "line": excerpt.end } }],
     });
     Out::default().text(1, SOURCE_TYPE).text(2, &json.to_string())
 }
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_place_is_json_in_an_any() {
-        let excerpt = Excerpt { file: "Dockerfile".into(), text: "FROM a\n".into(), line: 1 };
+        let excerpt = Excerpt { file: "Dockerfile".into(), text: "FROM a\n".into(), line: 1, end: 1 };
         let bytes = status(2, "failed", Some(&excerpt)).0;
         let text = String::from_utf8_lossy(&bytes);
         assert!(

@@ -77,7 +77,12 @@ impl Error {
     /// A build's own error, in the words of BuildKit where it has some that tools look for.
     pub fn build(error: BuildError, dockerfile: &str) -> Self {
         let excerpt = error.position().map(|at| {
-            Box::new(Excerpt { file: at.file.clone(), text: dockerfile.to_owned(), line: at.line })
+            Box::new(Excerpt {
+                file: at.file.clone(),
+                text: dockerfile.to_owned(),
+                line: at.line,
+                end: at.end,
+            })
         });
         let message = match error {
             BuildError::Command { command, code, .. } => {

@@ -28,11 +28,10 @@ pub struct Wanted {
     pub exclude: Vec<String>,
 }
 
-/// Copies it below `into`.
-pub async fn fetch(session: &mut Session, wanted: &Wanted, into: &Path) -> Result<()> {
-    let mut metadata = vec![("dir-name", wanted.dir.as_str())];
-    metadata.extend(wanted.follow.iter().map(|path| ("followpaths", path.as_str())));
-    metadata.extend(wanted.exclude.iter().map(|pattern| ("exclude-patterns", pattern.as_str())));
+/// Copies it below `into` and tells how many bytes of content came.
+pub async fn fetch(session: &mut Session, wanted: &Wanted, into: &Path) -> Result<u64> {
+    let metadata = metadata(wanted);
+    let metadata: Vec<_> = metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let (writer, mut messages) = session.call(DIFF_COPY, &metadata).await?;
     let mut receiver = Receiver::new(&wanted.dir, into)?;
     let (mut all_named, mut fin_sent) = (false, false);
@@ -58,6 +57,34 @@ pub async fn fetch(session: &mut Session, wanted: &Wanted, into: &Path) -> Resul
         }
     }
     Err(Error::Malformed { what: "a transfer that is cut off" })
+}
+
+/// As headers. Values of a name that holds anything but ASCII are escaped, all of them, and another header says so
+/// (BuildKit, session/filesync, `encodeOpts`).
+fn metadata(wanted: &Wanted) -> Vec<(String, String)> {
+    let lists = [
+        ("dir-name", std::slice::from_ref(&wanted.dir)),
+        ("followpaths", &wanted.follow),
+        ("exclude-patterns", &wanted.exclude),
+    ];
+    let mut headers = Vec::new();
+    for (name, values) in lists {
+        let escaped = values.iter().any(|value| !value.is_ascii());
+        let value = |value: &String| if escaped { escape(value) } else { value.clone() };
+        headers.extend(values.iter().map(|text| (name.to_owned(), value(text))));
+        if escaped {
+            headers.push((format!("{name}-encoded"), "1".to_owned()));
+        }
+    }
+    headers
+}
+
+fn escape(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }
 
 /// At most `OPEN_FILES_MAX` small packets are under way, so that this never waits for a client that waits for us.
@@ -90,5 +117,32 @@ impl Packet {
             Ok(())
         })?;
         Ok(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_ascii_are_escaped() {
+        let exclude = vec!["a b".to_owned(), "ü/*".to_owned()];
+        let wanted = Wanted { dir: "context".into(), follow: Vec::new(), exclude };
+        let headers = metadata(&wanted);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let expect = [
+            ("dir-name", "context"),
+            ("exclude-patterns", "a%20b"),
+            ("exclude-patterns", "%C3%BC%2F%2A"),
+            ("exclude-patterns-encoded", "1"),
+        ];
+        assert_eq!(headers, expect);
+    }
+
+    #[test]
+    fn garbage_is_no_packet() {
+        for bad in [&b"\x12\xff"[..], b"\x0a\x01x", b"\x12\x02\x0a\x05", b"\x18\x80"] {
+            assert!(Packet::decode(Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");
+        }
     }
 }

@@ -25,13 +25,16 @@ mod builds;
 mod control;
 mod details;
 mod error;
+mod fetch;
 mod filesync;
 mod grpc;
+mod lend;
 mod options;
 mod progress;
 mod receive;
 mod server;
 mod session;
+mod usage;
 mod wire;
 
 pub use server::BuildKit;

@@ -52,12 +52,12 @@ fn one(name: &str, value: &str, wanted: &mut BuildRequest) -> Result<()> {
             }
         }
         "shm-size" => wanted.shm_size = value.parse().ok().filter(|size| *size > 0),
-        // `filename` and the directories' names are read by whoever fetches them. `cmdline`, `source` and
+        // `filename`, the directories' names and the named contexts are read by whoever fetches them. `cmdline`, `source` and
         // `frontend.caps` repeat a syntax directive, which naru's own builder takes the place of; `vcs:` only
         // describes. Images that may serve as cache change no result when they aren't looked at.
         "filename" | "contextkey" | "dockerfilekey" | "cmdline" | "source" | "frontend.caps" | "hostname"
         | "cache-from" | "cache-imports" => {}
-        name if name.starts_with("vcs:") => {}
+        name if name.starts_with("vcs:") || name.starts_with("context:") => {}
         // Without an exporter that could hold it, the client asks for provenance "inline only", or disables it.
         name if name.starts_with("attest:")
             && (value.contains("inline-only=true") || value.contains("disabled=true")) => {}
@@ -70,9 +70,6 @@ fn one(name: &str, value: &str, wanted: &mut BuildRequest) -> Result<()> {
                 format!("the build's subrequest {value:?}"),
                 "leave --check, --print and --call out",
             );
-        }
-        name if name.starts_with("context:") => {
-            return unsupported(format!("the named context {:?}", &name[8..]), "leave --build-context out");
         }
         other => return unsupported(format!("the build option {other:?}"), "leave it out"),
     }
@@ -107,12 +104,7 @@ mod tests {
         assert_eq!((wanted.args["A"].as_str(), wanted.labels["b"].as_str()), ("1", "2"));
         assert_eq!((wanted.target.as_deref(), wanted.no_cache), (Some("t"), true));
         assert_eq!(wanted.extra_hosts, ["x:1.2.3.4"]);
-        for bad in [
-            ("context", "https://x/y.git"),
-            ("context:a", "local:a"),
-            ("unknown", "1"),
-            ("platform", "a/b/c/d/e"),
-        ] {
+        for bad in [("context", "https://x/y.git"), ("unknown", "1"), ("platform", "a/b/c/d/e")] {
             let attributes = BTreeMap::from([(bad.0.to_owned(), bad.1.to_owned())]);
             assert!(apply(&attributes, &mut wanted).is_err(), "{bad:?}");
         }

@@ -62,6 +62,12 @@ impl<'a> Teller<'a> {
         self.build.tell(Out::default().message(2, &status).0, false);
     }
 
+    pub fn warn(&self, text: &str) {
+        let digest = self.present.as_ref().map_or("", |vertex| vertex.digest.as_str());
+        let warning = Out::default().text(1, digest).number(2, 1).text(3, text);
+        self.build.tell(Out::default().message(4, &warning).0, false);
+    }
+
     pub fn event(&mut self, event: &BuildEvent) {
         match event {
             BuildEvent::StepStarted { stage, text, .. } => match self.step(stage, text) {
@@ -77,11 +83,7 @@ impl<'a> Teller<'a> {
             BuildEvent::Output { stream, bytes } => {
                 self.log(if *stream == Stream::Stdout { 1 } else { 2 }, bytes)
             }
-            BuildEvent::Warning { text } => {
-                let digest = self.present.as_ref().map_or("", |vertex| vertex.digest.as_str());
-                let warning = Out::default().text(1, digest).number(2, 1).text(3, text);
-                self.build.tell(Out::default().message(4, &warning).0, false);
-            }
+            BuildEvent::Warning { text } => self.warn(text),
             BuildEvent::StepDone { .. } => self.end(None),
             BuildEvent::Built { image } => {
                 self.begin("exporting to image");

@@ -152,8 +152,8 @@ impl Receiver {
         self.open.is_empty() && self.wanted.is_empty()
     }
 
-    /// Directories get their modes and times last: a read-only one could not have been filled.
-    pub fn finish(mut self) -> Result<()> {
+    /// The bytes that came. Directories get their modes and times last: a read-only one could not have been filled.
+    pub fn finish(mut self) -> Result<u64> {
         while let Some(stat) = self.directories.pop() {
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
             let dir = fs::openat2(&self.root, stat.path.as_str(), flags, Mode::empty(), SAFE)
@@ -161,7 +161,7 @@ impl Receiver {
             fs::fchmod(&dir, permissions(stat.mode)).map_err(Error::sys("set a directory's mode"))?;
             fs::futimens(&dir, &times(stat.mtime_ns)).map_err(Error::sys("set a directory's time"))?;
         }
-        Ok(())
+        Ok(self.bytes)
     }
 
     fn check(&self, path: &str) -> Result<()> {

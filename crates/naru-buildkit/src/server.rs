@@ -4,7 +4,7 @@ use crate::builds::Builds;
 use crate::error::{Error, Result};
 use crate::grpc::{self, Messages, Response};
 use crate::session::{SessionHead, Sessions};
-use crate::{bridge, control};
+use crate::{bridge, control, usage};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -63,11 +63,15 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response {
     let method = request.uri().path().to_owned();
     let (head, body) = request.into_parts();
     let messages = Messages::new(body);
-    if method == "/moby.buildkit.v1.Control/Status" {
+    let streaming = method.strip_prefix("/moby.buildkit.v1.Control/");
+    if let Some(call @ ("Status" | "Prune" | "ListenBuildHistory")) = streaming {
         let (writer, response) = grpc::streaming();
-        match messages.only().await {
-            Ok(message) => drop(tokio::spawn(control::status(shared, message, writer))),
-            Err(error) => writer.finish(Err(error)).await,
+        match (messages.only().await, call) {
+            (Err(error), _) => writer.finish(Err(error)).await,
+            (Ok(message), "Status") => drop(tokio::spawn(control::status(shared, message, writer))),
+            (Ok(message), "Prune") => drop(tokio::spawn(usage::prune(shared, message, writer))),
+            // No build is kept: the list of them is empty.
+            (Ok(_), _) => writer.finish(Ok(())).await,
         }
         return response;
     }
@@ -91,6 +95,7 @@ async fn call(
     match short {
         "Control/Info" => Ok(control::info()),
         "Control/ListWorkers" => Ok(control::list_workers()),
+        "Control/DiskUsage" => usage::disk_usage(shared, &messages.only().await?).await,
         "Control/Solve" => control::solve(&shared, &messages.only().await?).await,
         "frontend.LLBBridge/Ping" => {
             shared.builds.find(id).await?;

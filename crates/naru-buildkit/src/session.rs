@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::grpc::{Messages, OutBody, Writer};
+use crate::wire::Out;
+use bytes::Bytes;
 use hyper::Request;
 use hyper::client::conn::http2;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -34,12 +36,30 @@ pub struct Session {
 }
 
 impl Session {
+    /// Does the client say that it has this method?
+    pub fn serves(&self, method: &str) -> bool {
+        self.methods.iter().any(|known| known == method)
+    }
+
     /// Starts a call: what is sent, and what comes back.
     pub async fn call(&mut self, method: &str, metadata: &[(&str, &str)]) -> Result<(Writer, Messages)> {
-        if !self.methods.iter().any(|known| known == method) {
+        let (writer, body) = OutBody::new();
+        Ok((writer, self.send(method, metadata, body).await?))
+    }
+
+    /// A call of one message and one answer.
+    pub async fn unary(&mut self, method: &str, message: &Out) -> Result<Bytes> {
+        let (writer, body) = OutBody::new();
+        // The queue has room for it; dropped, the writer ends the request.
+        writer.send(&message.0).await?;
+        drop(writer);
+        self.send(method, &[], body).await?.only().await
+    }
+
+    async fn send(&mut self, method: &str, metadata: &[(&str, &str)], body: OutBody) -> Result<Messages> {
+        if !self.serves(method) {
             return Err(Error::NoMethod { method: method.to_owned() });
         }
-        let (writer, body) = OutBody::new();
         let mut request = Request::new(body);
         *request.method_mut() = hyper::Method::POST;
         *request.uri_mut() = format!("http://localhost{method}")
@@ -58,7 +78,7 @@ impl Session {
         }
         let response = self.calls.send_request(request).await?;
         crate::grpc::ended(Some(response.headers()))?;
-        Ok((writer, Messages::new(response.into_body())))
+        Ok(Messages::new(response.into_body()))
     }
 }
 

@@ -7,6 +7,8 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("buildx_builds_into_the_store", into_the_store),
     ("buildx_shows_where_a_build_failed", failures),
     ("buildx_refuses_by_name", refusals),
+    ("buildx_lends_secrets_and_directories", lent),
+    ("buildx_bakes_and_prunes", bake_and_prune),
 ];
 
 /// Names the plugin where it is not installed for the docker CLI.
@@ -127,9 +129,63 @@ fn refusals(lab: &Lab) {
     for (args, expect) in [
         (&["--ulimit", "nofile=5"][..], "--ulimit is not supported by naru"),
         (&["--build-arg", "BUILDKIT_SYNTAX=some/frontend"], "is not supported by naru"),
+        (&["--output", "type=tar,dest=/dev/null"], "the output tar is not supported by naru"),
+        (&["--build-context", "a=https://localhost/a.git"], "the named context a="),
         (&["--allow", "security.insecure"], "the entitlement security.insecure is not supported by naru"),
     ] {
         let shown = buildx(&[&["buildx", "build"], args, &[&dir]].concat()).expect(1, "a refusal").stderr;
         assert!(shown.contains(expect) && !shown.contains("exit 9"), "{expect:?} in {shown}");
     }
+}
+
+fn lent(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let dockerfile = "\
+# syntax=docker/dockerfile:1
+FROM busybox
+RUN --mount=type=secret,id=word cat /run/secrets/word | tr a-z A-Z > /word
+RUN --mount=type=secret,id=absent [ ! -e /run/secrets/absent ]
+RUN --mount=type=cache,target=/cache echo x >> /cache/runs && cp /cache/runs /runs
+COPY --from=other . /other/
+";
+    let files =
+        [("main/Dockerfile", dockerfile), ("other/kept", "x"), ("other/ü.no", "x"), ("secret", "hush")];
+    let dir = context(lab, "buildx-lent", &files);
+    std::fs::write(format!("{dir}/other/.dockerignore"), "ü.*\n").unwrap();
+    let (secret, other) = (format!("id=word,src={dir}/secret"), format!("other={dir}/other"));
+    let meta = format!("{dir}/meta.json");
+    let main = format!("{dir}/main");
+    let with = ["--secret", &secret, "--build-context", &other, "--metadata-file", &meta, "-t", "bx:lent"];
+    for no_cache in [&[][..], &["--no-cache"]] {
+        buildx(&[&["buildx", "build", &main], &with[..], no_cache].concat()).expect(0, "the build");
+    }
+    let shown = lab.ok(&["run", "--rm", "bx:lent", "sh", "-c", "cat /word; wc -l < /runs; ls -A /other"]);
+    assert_eq!(shown.split_whitespace().collect::<Vec<_>>(), ["HUSH", "2", ".dockerignore", "kept"]);
+    let id = lab.ok(&["image", "inspect", "-f", "{{.Id}}", "bx:lent"]);
+    let meta = std::fs::read_to_string(meta).unwrap();
+    assert!(meta.contains(&format!("\"containerimage.digest\": \"{id}\"")), "{meta}");
+    assert!(!lab.ok(&["history", "--no-trunc", "bx:lent"]).contains("hush"));
+    lab.ok(&["rmi", "bx:lent"]);
+}
+
+fn bake_and_prune(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let bake = "group \"default\" { targets = [\"one\", \"two\"] }
+target \"one\" { tags = [\"bx:one\"] }
+target \"two\" { tags = [\"bx:two\"], args = { WORD = \"baked\" } }
+";
+    let dockerfile = "FROM busybox\nARG WORD=none\nRUN echo $WORD > /word\n";
+    let dir = context(lab, "buildx-bake", &[("Dockerfile", dockerfile), ("docker-bake.hcl", bake)]);
+    let file = format!("{dir}/docker-bake.hcl");
+    let context_of = format!("*.context={dir}");
+    let allow = format!("fs.read={dir}");
+    buildx(&["buildx", "bake", "-f", &file, "--allow", &allow, "--set", &context_of]).expect(0, "bake");
+    assert_eq!(lab.ok(&["run", "--rm", "bx:one", "cat", "/word"]), "none");
+    assert_eq!(lab.ok(&["run", "--rm", "bx:two", "cat", "/word"]), "baked");
+    let shown = buildx(&["buildx", "du"]).expect(0, "du").stdout;
+    assert!(shown.contains("Total:") && shown.contains("build-cache"), "{shown}");
+    lab.ok(&["rmi", "bx:one", "bx:two"]);
+    buildx(&["buildx", "history", "ls"]).expect(0, "history ls");
+    buildx(&["buildx", "prune", "-f"]).expect(0, "prune");
+    assert!(!buildx(&["buildx", "du"]).expect(0, "du").stdout.contains("build-cache"));
 }

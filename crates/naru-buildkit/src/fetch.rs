@@ -1,0 +1,182 @@
+//! Everything that a build reads from its client: the Dockerfile, the ignore rules, the context and named contexts.
+
+use crate::builds::Build;
+use crate::error::{Error, Result};
+use crate::filesync::{Wanted, fetch};
+use crate::progress::Teller;
+use crate::session::Session;
+use naru_build::NamedContext;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Largest Dockerfile or .dockerignore, in bytes.
+const TEXT_BYTES_MAX: u64 = 4 << 20;
+const IGNORE_FILE: &str = ".dockerignore";
+/// Frontends that naru's own builder stands for (`# syntax=`), without registry, tag and digest.
+const OWN_FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
+
+/// What was fetched.
+pub struct Fetched {
+    /// Of the Dockerfile.
+    pub name: String,
+    pub text: String,
+    pub contexts: BTreeMap<String, NamedContext>,
+}
+
+/// The context goes to `dir/context`. `named` are the attributes of named contexts: name → `local:…`, `docker-image://…`.
+pub async fn fetch_all(
+    session: &mut Session,
+    build: &Build,
+    attributes: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<Fetched> {
+    let or = |key: &str, default: &str| attributes.get(key).cloned().unwrap_or_else(|| default.to_owned());
+    let name = or("filename", "Dockerfile");
+    let mut teller = Teller::new(build);
+    teller.begin(&format!("[internal] load build definition from {name}"));
+    let rules_name = format!("{name}{IGNORE_FILE}");
+    let file_dir = sub(dir, "dockerfile")?;
+    let follow = vec![name.clone(), rules_name.clone()];
+    let wanted = Wanted { dir: or("dockerfilekey", "dockerfile"), follow, exclude: Vec::new() };
+    let bytes = fetch(session, &wanted, &file_dir).await?;
+    let text = read(&file_dir, &name)?.ok_or_else(|| Error::NoDockerfile { name: name.clone() })?;
+    teller.done(&format!("transferring dockerfile: {bytes}B"));
+    check_syntax(&text)?;
+    teller.begin("[internal] load .dockerignore");
+    let context_key = or("contextkey", "context");
+    let rules = match read(&file_dir, &rules_name)? {
+        Some(rules) => rules,
+        None => ignore_rules(session, &context_key, &sub(dir, "ignore")?).await?,
+    };
+    teller.begin("[internal] load build context");
+    let wanted = Wanted { dir: context_key, follow: Vec::new(), exclude: patterns(&rules) };
+    let bytes = fetch(session, &wanted, &sub(dir, "context")?).await?;
+    teller.done(&format!("transferring context: {bytes}B"));
+    let contexts = named_contexts(session, &mut teller, attributes, dir).await?;
+    teller.end(None);
+    Ok(Fetched { name, text, contexts })
+}
+
+/// `--build-context`.
+async fn named_contexts(
+    session: &mut Session,
+    teller: &mut Teller<'_>,
+    attributes: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<BTreeMap<String, NamedContext>> {
+    let mut contexts = BTreeMap::new();
+    let named = attributes.iter().filter_map(|(key, value)| Some((key.strip_prefix("context:")?, value)));
+    for (number, (name, value)) in named.enumerate() {
+        let context = if let Some(image) = value.strip_prefix("docker-image://") {
+            NamedContext::Image(image.to_owned())
+        } else if let Some(local) = value.strip_prefix("local:") {
+            teller.begin(&format!("[context {name}] load from client"));
+            let ignore_dir = sub(dir, &format!("ignore-{number}"))?;
+            let rules = ignore_rules(session, local, &ignore_dir).await?;
+            let into = sub(dir, &format!("context-{number}"))?;
+            let wanted = Wanted { dir: local.to_owned(), follow: Vec::new(), exclude: patterns(&rules) };
+            let bytes = fetch(session, &wanted, &into).await?;
+            teller.done(&format!("transferring {name}: {bytes}B"));
+            NamedContext::Directory(into)
+        } else {
+            let hint = "name a directory or docker-image://…";
+            return Err(Error::Unsupported { what: format!("the named context {name}={value}"), hint });
+        };
+        contexts.insert(name.to_owned(), context);
+    }
+    Ok(contexts)
+}
+
+/// The text of a directory's own ignore file; empty when there is none.
+async fn ignore_rules(session: &mut Session, key: &str, into: &Path) -> Result<String> {
+    let wanted = Wanted { dir: key.to_owned(), follow: vec![IGNORE_FILE.to_owned()], exclude: Vec::new() };
+    fetch(session, &wanted, into).await?;
+    Ok(read(into, IGNORE_FILE)?.unwrap_or_default())
+}
+
+/// Refuses a `# syntax=` that names somebody else's language.
+fn check_syntax(text: &str) -> Result<()> {
+    let directives = text.trim_start_matches('\u{feff}').lines().map_while(|line| line.strip_prefix('#'));
+    let syntax = directives
+        .filter_map(|line| line.split_once('='))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case("syntax"));
+    let Some((_, value)) = syntax else { return Ok(()) };
+    let image = value.trim().split(' ').next().unwrap_or("");
+    let plain = image.strip_prefix("docker.io/").unwrap_or(image);
+    let plain = plain.split(['@', ':']).next().unwrap_or("");
+    if plain.is_empty() || OWN_FRONTENDS.contains(&plain) {
+        return Ok(());
+    }
+    let hint = "naru reads Dockerfiles with its own builder; leave the line out if it is one";
+    Err(Error::Unsupported { what: format!("the frontend {image:?} of `# syntax=`"), hint })
+}
+
+fn sub(dir: &Path, name: &str) -> Result<PathBuf> {
+    let path = dir.join(name);
+    std::fs::create_dir(&path).map_err(Error::io(format!("make {}", path.display())))?;
+    Ok(path)
+}
+
+/// A text that a transfer brought; its links lead nowhere outside of the transfer.
+fn read(dir: &Path, name: &str) -> Result<Option<String>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    let step = || format!("read {name} of the build context");
+    let open = || {
+        let dir = rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    };
+    let file = match open() {
+        Ok(file) => std::fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::sys(step())(errno)),
+    };
+    let mut text = String::new();
+    let mut bounded = std::io::Read::take(file, TEXT_BYTES_MAX + 1);
+    std::io::Read::read_to_string(&mut bounded, &mut text).map_err(Error::io(step()))?;
+    if text.len() as u64 > TEXT_BYTES_MAX {
+        return Err(Error::TransferLimit { dir: name.to_owned(), what: "bytes", max: TEXT_BYTES_MAX });
+    }
+    Ok(Some(text))
+}
+
+/// The lines of .dockerignore as patterns: without comments, blanks and leading slashes.
+fn patterns(rules: &str) -> Vec<String> {
+    let lines =
+        rules.trim_start_matches('\u{feff}').lines().filter(|line| !line.starts_with('#')).map(str::trim);
+    lines
+        .map(|line| match line.strip_prefix('!') {
+            Some(rest) => format!("!{}", clean(rest.trim())),
+            None => clean(line),
+        })
+        .filter(|pattern| !pattern.is_empty() && pattern != "!")
+        .collect()
+}
+
+fn clean(pattern: &str) -> String {
+    let parts = pattern.split('/').filter(|part| !part.is_empty() && *part != ".");
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignore_rules_become_patterns() {
+        assert_eq!(patterns("# c\n/a/\n\n ./b//c \n!/d\n*.log"), ["a", "b/c", "!d", "*.log"]);
+    }
+
+    #[test]
+    fn other_languages_are_refused() {
+        for text in [
+            "FROM a",
+            "# syntax=docker/dockerfile:1\nFROM a",
+            "#syntax = docker.io/docker/dockerfile@sha256:0",
+        ] {
+            assert!(check_syntax(text).is_ok(), "{text}");
+        }
+        assert!(check_syntax("# escape=`\n# syntax=some/one:1\nFROM a").is_err());
+        assert!(check_syntax("FROM a\n# syntax=some/one:1").is_ok());
+    }
+}

@@ -1,0 +1,68 @@
+//! What a client lends its build over the session: secrets. Each is asked for when a step wants it and kept nowhere.
+
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::wire::{Out, fields};
+use naru_build::{BuildSession, Secret, SshAgent};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+const GET_SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
+const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
+/// google.rpc.Code.NOT_FOUND.
+const NOT_FOUND: u32 = 5;
+/// How long a client may take to hand out a secret: it may have to run a helper.
+const SECRET_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// One client's; asked from the build's own thread.
+pub struct Lender {
+    session: Session,
+    runtime: Handle,
+}
+
+impl Lender {
+    /// To be called on the runtime that the session lives on.
+    pub fn new(session: Session) -> Self {
+        Self { session, runtime: Handle::current() }
+    }
+}
+
+impl BuildSession for Lender {
+    fn secret(&self, id: &str) -> naru_types::Result<Option<Secret>> {
+        if !self.session.serves(GET_SECRET) {
+            return Ok(None);
+        }
+        let asked = async { tokio::time::timeout(SECRET_WAIT_MAX, fetch(self.session.clone(), id)).await };
+        match self.runtime.block_on(asked) {
+            Ok(Ok(secret)) => Ok(Some(secret)),
+            Ok(Err(Error::Returned { code: NOT_FOUND, .. })) => Ok(None),
+            Ok(Err(error)) => {
+                Err(naru_types::Error::internal(format!("cannot fetch the secret {id}: {}", error.text())))
+            }
+            Err(_) => {
+                Err(naru_types::Error::internal(format!("the client does not hand out the secret {id}")))
+            }
+        }
+    }
+
+    fn ssh_agent(&self, _id: &str) -> naru_types::Result<Option<SshAgent>> {
+        if !self.session.serves(FORWARD_AGENT) {
+            return Ok(None);
+        }
+        let error =
+            naru_types::Error::not_implemented("--ssh is not supported by naru over BuildKit's interface");
+        Err(error.with_hint("lend a key for the step with --secret"))
+    }
+}
+
+async fn fetch(mut session: Session, id: &str) -> Result<Secret> {
+    let message = session.unary(GET_SECRET, &Out::default().text(1, id)).await?;
+    let mut data = Vec::new();
+    fields(&message, |field, value| {
+        if field == 1 {
+            data = value.bytes()?.to_vec();
+        }
+        Ok(())
+    })?;
+    Ok(Secret::new(data))
+}
