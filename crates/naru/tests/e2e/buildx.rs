@@ -172,7 +172,10 @@ fn bake_and_prune(lab: &Lab) {
     let Some(buildx) = buildx(lab) else { return };
     let bake = "group \"default\" { targets = [\"one\", \"two\"] }
 target \"one\" { tags = [\"bx:one\"] }
-target \"two\" { tags = [\"bx:two\"], args = { WORD = \"baked\" } }
+target \"two\" {
+  tags = [\"bx:two\"]
+  args = { WORD = \"baked\" }
+}
 ";
     let dockerfile = "FROM busybox\nARG WORD=none\nRUN echo $WORD > /word\n";
     let dir = context(lab, "buildx-bake", &[("Dockerfile", dockerfile), ("docker-bake.hcl", bake)]);
