@@ -136,9 +136,11 @@ impl Actor {
     /// Durable before visible.
     async fn publish(&mut self) {
         let state = self.machine.state.clone();
-        let (id, facts) = (self.container.id.clone(), self.container.cell().facts.clone());
-        let stored = state.clone();
-        let saved = self.engine.blocking(move |engine| Ok(engine.db.save_state(&id, &stored, &facts)?)).await;
+        let (container, stored) = (Arc::clone(&self.container), state.clone());
+        let save = move |engine: &Arc<Engine>| {
+            Ok(engine.db.save_state(&container.id, &stored, || container.cell().facts.clone())?)
+        };
+        let saved = self.engine.blocking(save).await;
         if let Err(error) = saved {
             self.trouble = Some(error.chain());
         }

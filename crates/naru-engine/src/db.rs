@@ -110,13 +110,27 @@ impl Db {
         })
     }
 
-    pub fn save_state(&self, id: &ContainerId, state: &State, facts: &RunFacts) -> Result<()> {
-        let (state, facts) = (json(state), json(facts));
+    /// The state has one writer, the container's task. The facts have several, so they are read in here, where one writes at
+    /// a time: the last write has the newest.
+    pub fn save_state(
+        &self,
+        id: &ContainerId,
+        state: &State,
+        facts: impl FnOnce() -> RunFacts,
+    ) -> Result<()> {
+        let state = json(state);
         self.write("saving a state", |db| {
             db.execute(
                 "UPDATE containers SET state=?2, facts=?3 WHERE id=?1",
-                params![id.as_str(), state, facts],
+                params![id.as_str(), state, json(&facts())],
             )
+        })
+    }
+
+    /// As [`Db::save_state`], for everybody but the container's task: what it has saved of the state meanwhile stays.
+    pub fn save_facts(&self, id: &ContainerId, facts: impl FnOnce() -> RunFacts) -> Result<()> {
+        self.write("saving facts", |db| {
+            db.execute("UPDATE containers SET facts=?2 WHERE id=?1", params![id.as_str(), json(&facts())])
         })
     }
 
@@ -256,12 +270,8 @@ fn parse<T: DeserializeOwned>(what: &'static str, key: &str, text: &str) -> Resu
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_container_comes_with_its_volumes_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("state.db")).unwrap();
-        let volume = |name: &str| VolumeRow { name: name.into(), anonymous: true, ..VolumeRow::default() };
-        let row = ContainerRow {
+    fn row() -> ContainerRow {
+        ContainerRow {
             id: ContainerId::parse(&"a".repeat(64)).unwrap(),
             name: "box".into(),
             created: crate::ids::now(),
@@ -269,12 +279,39 @@ mod tests {
             spec: ContainerSpec::default(),
             state: State::Created { failure: None },
             facts: RunFacts::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_container_comes_with_its_volumes_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("state.db")).unwrap();
+        let volume = |name: &str| VolumeRow { name: name.into(), anonymous: true, ..VolumeRow::default() };
+        let row = row();
         db.insert_container(&row, &[volume("one")]).unwrap();
         // The same id again: the second volume must not stay without its container.
         assert!(db.insert_container(&row, &[volume("two")]).is_err());
         assert_eq!(db.volumes().unwrap(), [volume("one")]);
         assert_eq!(db.containers().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn facts_that_are_saved_late_leave_the_state_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("state.db")).unwrap();
+        let row = row();
+        db.insert_container(&row, &[]).unwrap();
+        let state = State::Removing { last: None, volumes: true };
+        db.save_state(&row.id, &state, RunFacts::default).unwrap();
+        let health = crate::view::HealthView {
+            status: crate::view::HealthStatus::Healthy,
+            failing_streak: 7,
+            log: Vec::new(),
+        };
+        let facts = RunFacts { health: Some(health), ..RunFacts::default() };
+        db.save_facts(&row.id, || facts.clone()).unwrap();
+        let saved = db.containers().unwrap().remove(0);
+        assert_eq!((saved.state, saved.facts), (state, facts));
     }
 
     #[test]

@@ -108,12 +108,12 @@ async fn run(engine: Arc<Engine>, container: Arc<Container>, check: Healthcheck,
 }
 
 async fn store(engine: &Arc<Engine>, container: &Arc<Container>) {
-    let (id, state, facts) = {
-        let cell = container.cell();
-        (container.id.clone(), cell.state.clone(), cell.facts.clone())
+    let container = Arc::clone(container);
+    let save = move |engine: &Arc<Engine>| {
+        Ok(engine.db.save_facts(&container.id, || container.cell().facts.clone())?)
     };
     // The verdict is observed again at the next probe; a full disk shows itself where something is acknowledged.
-    let _ = engine.blocking(move |engine| Ok(engine.db.save_state(&id, &state, &facts)?)).await;
+    let _ = engine.blocking(save).await;
 }
 
 async fn probe(

@@ -12,6 +12,7 @@ use naru_runtime::keeper::protocol::{
     AdoptRequest, Event, ExitRecord, ExitStatus as KeeperStatus, LogFile, ProcessEntry, Refusal, StdioSpec,
     Target,
 };
+use naru_types::signal::Signal;
 use naru_types::spec::ContainerSpec;
 use naru_types::{Error, Kind, Result};
 use std::os::fd::AsFd;
@@ -225,8 +226,8 @@ impl Engine {
                         container.cell().held = Some(Arc::new(started.fds));
                     }
                 }
-                // It runs though nobody wants it: a removal was under way. Its task will tear it down.
-                None => {}
+                // It runs though nobody wants it: a removal was under way, and its task tears the rest down.
+                None => drop(client.signal_all(&container.id, Signal::KILL)),
             }
             return;
         }
@@ -235,9 +236,9 @@ impl Engine {
             return;
         }
         let Some(run) = state.run() else {
+            // Daemon and keeper may have died after the clone and before the answer: then its process runs.
+            crate::open::clear_cgroup(&self.cgroup_path(container));
             if starting {
-                // Daemon and keeper may have died after the clone and before the answer: then its process runs.
-                crate::open::clear_cgroup(&self.cgroup_path(container));
                 let error = "the daemon was stopped while the container was being started".to_owned();
                 let failure = LaunchFailure { code: crate::launch::CODE_START_FAILED, error, hint: None };
                 self.report(&container.id, Step::LaunchFailed(failure));

@@ -68,11 +68,7 @@ fn try_launch(
     let config = engine.lower_config(container, &network)?;
     write_bundle(container, &config)?;
     // A daemon that dies from here on has to find the endpoints again.
-    let (state, facts) = {
-        let cell = container.cell();
-        (cell.state.clone(), cell.facts.clone())
-    };
-    engine.db.save_state(&container.id, &state, &facts).map_err(Error::from)?;
+    engine.db.save_facts(&container.id, || container.cell().facts.clone()).map_err(Error::from)?;
     let spec = container.cell().spec.clone();
     let request = StartRequest {
         id: container.id.clone(),

@@ -225,16 +225,15 @@ impl Engine {
         }
         spec.network.endpoints.insert(row.name.clone(), endpoint);
         self.db.save_spec(&container.id, &spec)?;
-        let (state, facts) = {
+        {
             let mut cell = container.cell();
             cell.spec = spec;
             if let Some(on) = made {
                 cell.facts.endpoints.insert(row.name.clone(), view);
                 cell.facts.net.push(on);
             }
-            (cell.state.clone(), cell.facts.clone())
-        };
-        self.db.save_state(&container.id, &state, &facts)?;
+        }
+        self.db.save_facts(&container.id, || container.cell().facts.clone())?;
         self.emit_network(row, "connect", &[("container", container.id.as_str())]);
         Ok(())
     }
@@ -271,7 +270,7 @@ impl Engine {
             ports = Some(self.nets.disconnect(&container.id, netns.as_fd(), &row.id)?);
         }
         self.db.save_spec(&container.id, &spec)?;
-        let (state, facts) = {
+        {
             let mut cell = container.cell();
             cell.spec = spec;
             cell.facts.endpoints.remove(&row.name);
@@ -280,9 +279,8 @@ impl Engine {
                 cell.facts.ports = ports.iter().map(crate::attachment::port_view).collect();
                 cell.facts.net_ports = ports;
             }
-            (cell.state.clone(), cell.facts.clone())
-        };
-        self.db.save_state(&container.id, &state, &facts)?;
+        }
+        self.db.save_facts(&container.id, || container.cell().facts.clone())?;
         self.emit_network(row, "disconnect", &[("container", container.id.as_str())]);
         Ok(())
     }

@@ -174,6 +174,11 @@ impl Engine {
         Ok((netns, paths))
     }
 
+    /// Relative to each hierarchy's root.
+    fn step_cgroup(&self, id: &ContainerId) -> String {
+        format!("{}/{id}", self.config.cgroup_parent.trim_matches('/'))
+    }
+
     fn write_step_bundle(
         &self,
         step: &StepProcess,
@@ -185,7 +190,7 @@ impl Engine {
             &LowerInput {
                 id: step.id.to_string(),
                 rootfs_path: PathBuf::from("rootfs"),
-                cgroup_path: format!("{}/{}", self.config.cgroup_parent.trim_matches('/'), step.id),
+                cgroup_path: self.step_cgroup(&step.id),
                 cgroup_v2: Layout::detect().is_ok_and(|layout| layout.is_v2_only()),
                 host_caps: naru_kernel::caps::permitted(),
                 hostname: step.spec.hostname.clone(),
@@ -277,6 +282,8 @@ impl Drop for Undo<'_> {
             let _ = keeper.signal_all(self.id, Signal::KILL);
             let _ = keeper.forget(&target);
         }
+        // A keeper that took the place of a killed one doesn't know the step.
+        crate::open::clear_cgroup(&self.engine.step_cgroup(self.id));
         crate::lock(&self.engine.steps.0).remove(self.id);
         let _ = self.engine.nets.detach(self.id);
         let config = &self.engine.config;
