@@ -23,6 +23,8 @@ pub struct Container {
     /// Not bounded: a caller sends one message and waits for its answer, and the keeper one per process.
     pub mailbox: mpsc::UnboundedSender<Message>,
     pub cell: Mutex<Cell>,
+    /// Held by whoever changes the description and asks the kernel in between: it starts from the last one's result.
+    pub editing: Mutex<()>,
     /// `true` from the launch until the run has settled; what follows a log ends with it.
     pub active: watch::Sender<bool>,
 }

@@ -199,6 +199,7 @@ impl Engine {
             image_id: row.image_id,
             paths,
             mailbox,
+            editing: Mutex::default(),
             active: watch::channel(row.state.run().is_some()).0,
             cell: Mutex::new(Cell {
                 name: row.name.clone(),

@@ -194,6 +194,7 @@ impl Engine {
     }
 
     fn connect(&self, row: &NetworkRow, container: &Arc<Container>, endpoint: EndpointSpec) -> Result<()> {
+        let _editing = crate::lock(&container.editing);
         let mut spec = container.cell().spec.clone();
         if row.net.is_none() || matches!(spec.network.mode, NetworkMode::Host | NetworkMode::Container(_)) {
             return Err(Error::new(
@@ -239,6 +240,7 @@ impl Engine {
     }
 
     fn disconnect(&self, row: &NetworkRow, container: &Arc<Container>) -> Result<()> {
+        let _editing = crate::lock(&container.editing);
         let mut spec = container.cell().spec.clone();
         if spec.network.mode == NetworkMode::Host {
             return Err(Error::new(

@@ -11,6 +11,7 @@ impl Engine {
     pub async fn update(&self, r: &str, change: UpdateOptions) -> Result<Vec<String>> {
         let container = self.find(r)?;
         self.blocking(move |engine| {
+            let _editing = crate::lock(&container.editing);
             let mut spec = container.cell().spec.clone();
             if let Some(restart) = change.restart {
                 if spec.auto_remove && restart != RestartPolicy::No {
