@@ -140,8 +140,17 @@ impl Engine {
                 if self.steps.ended(&id, ended(exit)) {
                     return;
                 }
-                if self.by_id(&id).is_none() {
+                let Some(container) = self.by_id(&id) else {
                     self.forget_stray(id);
+                    return;
+                };
+                let awaited = {
+                    let cell = container.cell();
+                    cell.state.run().is_some() || matches!(cell.state, crate::machine::State::Starting(_))
+                };
+                if !awaited {
+                    // Told before, by a keeper that died before it could forget.
+                    self.forget_again(id);
                     return;
                 }
                 self.report(&id, Step::Ended(ended(exit)));
@@ -151,6 +160,16 @@ impl Engine {
             Event::StdinClosed { target: Target { id, exec_id: None } } => crate::fdstore::forget_stdin(&id),
             Event::StdinClosed { .. } => {}
         }
+    }
+
+    fn forget_again(&self, id: naru_types::ContainerId) {
+        let engine = self.arc();
+        tokio::task::spawn_blocking(move || {
+            if let Ok(keeper) = engine.keeper() {
+                // Should this one die as well, the next will be told at its start.
+                let _ = keeper.forget(&Target::container(id));
+            }
+        });
     }
 
     /// The end of something that start-up found and killed.
@@ -193,7 +212,11 @@ impl Engine {
     fn readopt(&self, client: &KeeperClient) -> Result<()> {
         let known = client.list().map_err(client_error)?;
         for container in self.containers() {
-            self.take_up(client, &container, &known);
+            // Whoever starts one hears of the old keeper's death by itself, or finds the new one in time.
+            let starting = matches!(container.cell().state, crate::machine::State::Starting(_));
+            if !starting {
+                self.take_up(client, &container, &known);
+            }
         }
         self.readopt_execs(client, &known);
         Ok(())
