@@ -17,7 +17,7 @@ use crate::request::{BuildRequest, DockerfileSource};
 use crate::runner::StepRunner;
 use crate::scratch::{Scratch, sweep};
 use crate::state::State;
-use naru_image::Store;
+use naru_image::{Lease, Store};
 use naru_types::dockerignore::{IGNORE_BYTES_MAX, Ignore};
 use naru_types::platform::Platform;
 use naru_types::{Digest, Error};
@@ -43,6 +43,13 @@ pub struct PrunedCache {
     /// Unpacked bytes of the layers that the entries refer to, and of the cache mounts. Layers that images
     /// use as well are counted too.
     pub bytes: u64,
+}
+
+/// What a build has made.
+pub struct Built {
+    pub image: Digest,
+    /// Keeps the image's layers, and an image that is not listed, until it is dropped.
+    pub held: Lease,
 }
 
 /// Builds images into one store. Cheap to clone; builds may run at once.
@@ -76,7 +83,7 @@ impl Builder {
     /// Runs the build to its end on the calling thread and gives the image's id. A failed step's exit code
     /// is told by [`BuildEvent::CommandFailed`] before the error returns.
     pub fn build(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Digest, Error> {
-        Ok(self.build_image(request, on_event)?)
+        Ok(self.build_image(request, on_event)?.image)
     }
 
     /// As [`Self::build`]; the error says where in the Dockerfile.
@@ -84,8 +91,13 @@ impl Builder {
         &self,
         request: &BuildRequest,
         on_event: &mut EventSink<'_>,
-    ) -> Result<Digest, BuildError> {
+    ) -> Result<Built, BuildError> {
         self.build_image(request, on_event)
+    }
+
+    /// Where the images are.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Looks for what is allowed and yet hardly meant; runs and pulls nothing. What can't be parsed is an error.
@@ -140,7 +152,7 @@ impl Builder {
         if rules.is_empty() { Ok(()) } else { Err(BuildError::Lint { rules: rules.into_iter().collect() }) }
     }
 
-    fn build_image(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Digest> {
+    fn build_image(&self, request: &BuildRequest, on_event: &mut EventSink<'_>) -> Result<Built> {
         let host = Platform::host();
         check_platform(request, &host)?;
         let root =
@@ -186,7 +198,8 @@ impl Builder {
             let text = format!("One or more build-args [{}] were not consumed", unused.join(" "));
             execution.tell(BuildEvent::Warning { text });
         }
-        self.finish(request, state, &mut execution)
+        let image = self.finish(request, state, &mut execution)?;
+        Ok(Built { image, held: execution.lease })
     }
 
     /// The image and its names, in one act.
@@ -199,7 +212,11 @@ impl Builder {
         state.config.config.labels.extend(request.labels.clone());
         state.config.created = Some(created_of(&state));
         let layers = state.layers().to_vec();
-        let image = self.store.create_image(state.config, &layers, &request.tags)?;
+        let image = if request.listed {
+            self.store.create_image(state.config, &layers, &request.tags)?
+        } else {
+            self.store.create_unlisted_image(state.config, &layers, &execution.lease)?
+        };
         execution.tell(BuildEvent::Built { image: image.id });
         for tag in &request.tags {
             execution.tell(BuildEvent::Tagged { name: tag.with_default_tag().familiar() });

@@ -29,7 +29,8 @@ pub mod request;
 pub mod runner;
 pub mod session;
 
-pub use builder::{Builder, EventSink, PrunedCache};
+pub use builder::{Builder, Built, EventSink, PrunedCache};
+pub use context_dir::{ContextDir, unpack_context};
 pub use error::{BuildError, Position};
 pub use event::{BuildEvent, Stream};
 pub use lint::{LintReport, LintWarning};
@@ -40,6 +41,7 @@ pub use session::{BuildSession, Lent, NoSession, Secret, SshAgent};
 mod args;
 mod builder;
 mod cache;
+mod context_dir;
 mod dockerfile;
 mod error;
 mod execute;

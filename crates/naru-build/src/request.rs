@@ -43,6 +43,9 @@ pub struct BuildRequest {
     /// `--target`: a stage's name or number; the last stage otherwise.
     pub target: Option<String>,
     pub tags: Vec<ImageRef>,
+    /// The image goes into the store's list. Otherwise it has no names and is gone once [`crate::Built::held`] is: for a result
+    /// that is written elsewhere.
+    pub listed: bool,
     pub no_cache: bool,
     /// Ask the registry even when the base image is here.
     pub pull: bool,
@@ -73,6 +76,7 @@ impl BuildRequest {
             args: BTreeMap::new(),
             target: None,
             tags: Vec::new(),
+            listed: true,
             no_cache: false,
             pull: false,
             labels: BTreeMap::new(),

@@ -1,19 +1,18 @@
 //! moby.buildkit.v1.frontend.LLBBridge: the client drives its build through it, inside of the time of Control.Solve.
 
-use crate::builds::Build;
+use crate::builds::{Build, Made};
 use crate::error::{Error, Result};
-use crate::fetch::{Fetched, fetch_all};
+use crate::fetch::{CONTEXT_DIR, Directories, Fetched};
 use crate::lend::Lender;
 use crate::options;
 use crate::progress::Teller;
 use crate::server::Shared;
+use crate::subrequest::{is_asked, lint};
 use crate::wire::{Out, fields};
 use naru_build::outline::outline;
-use naru_build::{BuildRequest, DockerfileSource};
-use naru_kernel::random;
-use naru_types::id;
+use naru_build::{BuildRequest, Built, ContextDir, DockerfileSource};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 /// What the client may use of the bridge (BuildKit, frontend/gateway/pb/caps.go).
@@ -71,61 +70,64 @@ pub async fn solve(shared: Arc<Shared>, build: Arc<Build>, message: &[u8]) -> Re
         let hint = "build a Dockerfile; a graph of the client's own is not evaluated";
         return Err(Error::Unsupported { what: format!("the frontend {frontend:?}"), hint });
     }
-    let image = run(&shared, &build, &attributes).await?;
-    *build.image.lock().unwrap_or_else(PoisonError::into_inner) = Some(image.clone());
-    let result = Out::default().message(3, &Out::default().text(1, &image));
+    let asked = is_asked(&attributes)?;
+    let dir = ContextDir::make(&shared.scratch)?;
+    let wanted = prepare(&shared, &build, &attributes, dir.path(), !asked).await?;
+    if asked {
+        return Ok(Out::default().message(3, &lint(shared, wanted).await?));
+    }
+    let made = run(&shared, &build, wanted, dir).await?;
+    let result = Out::default().message(3, &Out::default().text(1, &made.image.to_string()));
+    *build.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
     Ok(Out::default().message(3, &result))
+}
+
+/// Fetches what the build needs into `dir`; without its context for a mere look at the Dockerfile.
+async fn prepare(
+    shared: &Shared,
+    build: &Build,
+    attributes: &BTreeMap<String, String>,
+    dir: &Path,
+    with_context: bool,
+) -> Result<BuildRequest> {
+    let mut wanted = BuildRequest::new(dir.join(CONTEXT_DIR));
+    wanted.cancel = Arc::clone(&build.cancel);
+    options::apply(attributes, &mut wanted)?;
+    wanted.tags = build.names().cloned().collect();
+    wanted.listed = build.is_stored();
+    let session = shared.sessions.find(&build.session).await?;
+    let directories = Directories { sessions: &shared.sessions, build, attributes };
+    let Fetched { name, text, contexts } = directories.fetch_all(dir, with_context).await?;
+    wanted.contexts = contexts;
+    wanted.session = Arc::new(Lender::new(session, &shared.scratch));
+    wanted.dockerfile = DockerfileSource::Text { name, text };
+    Ok(wanted)
 }
 
 async fn run(
     shared: &Arc<Shared>,
     build: &Arc<Build>,
-    attributes: &BTreeMap<String, String>,
-) -> Result<String> {
-    let dir = Scratch::make(&shared.scratch)?;
-    let mut wanted = BuildRequest::new(dir.0.join("context"));
-    wanted.cancel = Arc::clone(&build.cancel);
-    options::apply(attributes, &mut wanted)?;
-    wanted.tags = options::tags(&build.tags)?;
-    let mut session = shared.sessions.find(&build.session).await?;
-    let Fetched { name, text, contexts } = fetch_all(&mut session, build, attributes, &dir.0).await?;
-    wanted.contexts = contexts;
-    wanted.session = Arc::new(Lender::new(session));
-    wanted.dockerfile = DockerfileSource::Text { name: name.clone(), text: text.clone() };
+    wanted: BuildRequest,
+    dir: ContextDir,
+) -> Result<Arc<Made>> {
     let (shared, build) = (Arc::clone(shared), Arc::clone(build));
     let task = tokio::task::spawn_blocking(move || {
         let mut teller = Teller::new(&build);
+        let (name, text) = match &wanted.dockerfile {
+            DockerfileSource::Text { name, text } => (name.as_str(), text.as_str()),
+            DockerfileSource::InContext(name) => (name.as_str(), ""),
+        };
         // What is wrong with the file is the build's to say.
-        teller.outline(outline(&name, &text).unwrap_or_default());
+        teller.outline(outline(name, text).unwrap_or_default());
         let outcome = shared.builder.build_located(&wanted, &mut |event| teller.event(&event));
-        let outcome = outcome.map_err(|error| Error::build(error, &text));
+        let outcome = outcome.map_err(|error| Error::build(error, text));
         teller.end(outcome.as_ref().err().map(Error::text).as_deref());
-        let image = outcome?.to_string();
+        let Built { image, held } = outcome?;
         for tag in &wanted.tags {
-            (shared.on_tag)(&image, &tag.with_default_tag().familiar());
+            shared.host.tagged(&image, tag);
         }
         drop(dir);
-        Ok(image)
+        Ok(Arc::new(Made { image, _held: held }))
     });
     task.await.map_err(|_| Error::Broken)?
-}
-
-/// One build's directory; removed with everything in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make(parent: &Path) -> Result<Self> {
-        let draw = random::bytes::<8>()
-            .map_err(|error| naru_types::Error::internal("cannot draw a name").with_source(error))?;
-        let path = parent.join(id::hex(&draw));
-        std::fs::create_dir_all(&path).map_err(Error::io(format!("make {}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed now is swept at the next start.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,14 +1,14 @@
 //! The builds that clients have under way: what one call of a build has to tell the others.
 
 use crate::error::{Error, Result};
-use std::collections::BTreeMap;
+use crate::outputs::Output;
+use crate::waiting::Waiting;
+use naru_image::Lease;
+use naru_types::{Digest, ImageRef};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// How long a call waits for the build that it names: the client makes its calls at once.
-const BUILD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Builds at once.
 const BUILDS_MAX: usize = 64;
 /// What is kept of one build's progress, in bytes; then output is left out.
@@ -20,14 +20,20 @@ pub type Outcome = std::result::Result<(), Error>;
 #[derive(Default)]
 pub struct Build {
     pub session: String,
-    pub tags: Vec<String>,
+    pub outputs: Vec<Output>,
     pub cancel: Arc<AtomicBool>,
     progress: Mutex<Progress>,
     grown: watch::Sender<u64>,
-    /// The image, once it is made.
-    pub image: Mutex<Option<String>>,
+    pub made: Mutex<Option<Arc<Made>>>,
     returned: Mutex<Option<Outcome>>,
     has_returned: Notify,
+}
+
+/// A build's result.
+pub struct Made {
+    pub image: Digest,
+    /// Keeps an image that is on no list until it was sent.
+    pub _held: Lease,
 }
 
 #[derive(Default)]
@@ -38,8 +44,21 @@ struct Progress {
 }
 
 impl Build {
-    pub fn new(session: String, tags: Vec<String>) -> Self {
-        Self { session, tags, ..Self::default() }
+    pub fn new(session: String, outputs: Vec<Output>) -> Self {
+        Self { session, outputs, ..Self::default() }
+    }
+
+    /// Whether the image goes into the store: because it is said, or nothing is.
+    pub fn is_stored(&self) -> bool {
+        self.outputs.is_empty() || self.outputs.iter().any(|output| matches!(output, Output::Store { .. }))
+    }
+
+    /// The names it gets there.
+    pub fn names(&self) -> impl Iterator<Item = &ImageRef> {
+        self.outputs.iter().flat_map(|output| match output {
+            Output::Store { names } => names.iter(),
+            _ => [].iter(),
+        })
     }
 
     /// Adds a StatusResponse. `droppable` ones are left out when too much is kept already.
@@ -87,42 +106,26 @@ impl Build {
     }
 }
 
-#[derive(Default)]
-pub struct Builds {
-    open: Mutex<BTreeMap<String, Arc<Build>>>,
-    changed: Notify,
+pub struct Builds(Waiting<Arc<Build>>);
+
+impl Default for Builds {
+    fn default() -> Self {
+        Self(Waiting::new(BUILDS_MAX))
+    }
 }
 
 impl Builds {
     /// The build is listed as long as the guard lives.
     pub fn open(self: &Arc<Self>, id: &str, build: Build) -> Result<Guard> {
         let build = Arc::new(build);
-        {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.len() >= BUILDS_MAX || open.contains_key(id) {
-                return Err(Error::NoBuild { id: id.to_owned() });
-            }
-            open.insert(id.to_owned(), Arc::clone(&build));
+        if !self.0.open(id, Arc::clone(&build)) {
+            return Err(Error::NoBuild { id: id.to_owned() });
         }
-        self.changed.notify_waiters();
         Ok(Guard { builds: Arc::clone(self), id: id.to_owned(), build })
     }
 
     pub async fn find(&self, id: &str) -> Result<Arc<Build>> {
-        let wait = async {
-            loop {
-                let changed = self.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                let found = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-                if let Some(build) = found {
-                    return build;
-                }
-                changed.await;
-            }
-        };
-        let found = tokio::time::timeout(BUILD_WAIT_MAX, wait).await;
-        found.map_err(|_| Error::NoBuild { id: id.to_owned() })
+        self.0.find(id).await.ok_or_else(|| Error::NoBuild { id: id.to_owned() })
     }
 }
 
@@ -137,6 +140,6 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.build.cancel.store(true, Ordering::Relaxed);
         self.build.end_progress();
-        self.builds.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.builds.0.close(&self.id);
     }
 }

@@ -3,9 +3,10 @@
 //! The order in a build: the client opens a session, then calls Solve (which answers at the build's end) and Status
 //! at once, and meanwhile Ping, Solve and Return of the bridge.
 
-use crate::builds::Build;
+use crate::builds::{Build, Made};
 use crate::error::{Error, Result};
 use crate::grpc::Writer;
+use crate::outputs::{self, Output};
 use crate::progress::Teller;
 use crate::server::Shared;
 use crate::wire::{Out, Value, fields};
@@ -45,8 +46,9 @@ struct SolveRequest {
     exporters: Vec<(String, BTreeMap<String, String>)>,
     single: (String, BTreeMap<String, String>),
     entitlements: Vec<String>,
-    /// Types of `--cache-to`.
+    /// Types of `--cache-to` and of `--cache-from`.
     cache_exports: Vec<String>,
+    cache_imports: Vec<String>,
 }
 
 impl SolveRequest {
@@ -59,7 +61,7 @@ impl SolveRequest {
                 4 => value.entry(&mut request.single.1)?,
                 5 => request.session = value.text()?,
                 6 => request.frontend = value.text()?,
-                8 => request.cache_exports = cache_exports(value)?,
+                8 => (request.cache_exports, request.cache_imports) = cache_options(value)?,
                 9 => request.entitlements.push(value.text()?),
                 13 => request.exporters.push(exporter(value)?),
                 _ => {}
@@ -72,42 +74,29 @@ impl SolveRequest {
         Ok(request)
     }
 
-    /// The names for the image; refuses what can't be exported.
-    fn tags(&self) -> Result<Vec<String>> {
-        let unsupported = |what: String, hint| Err(Error::Unsupported { what, hint });
+    /// Refuses what can't be had.
+    fn outputs(&self) -> Result<Vec<Output>> {
         // naru's steps may use the host's network whenever they ask for it.
         if let Some(entitlement) = self.entitlements.iter().find(|name| *name != "network.host") {
-            return unsupported(format!("the entitlement {entitlement}"), "leave --allow out");
+            let what = format!("the entitlement {entitlement}");
+            return Err(Error::Unsupported { what, hint: "leave --allow out" });
         }
-        let mut tags = Vec::new();
-        for (kind, attributes) in &self.exporters {
-            if !matches!(kind.as_str(), "moby" | "image") {
-                return unsupported(
-                    format!("the output {kind}"),
-                    "build the image, then use docker save or cp",
-                );
-            }
-            // `push` is no concern of the exporter `moby`: the client pushes through Docker's API afterwards.
-            if kind == "image" && attributes.get("push").is_some_and(|push| push == "true") {
-                return unsupported("a push by the builder".into(), "use docker push after the build");
-            }
-            let names = attributes.get("name").map_or("", String::as_str).split(',');
-            tags.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
-        }
-        Ok(tags)
+        self.exporters.iter().map(|(kind, attributes)| Output::parse(kind, attributes)).collect()
     }
 }
 
-/// CacheOptions' Exports.
-fn cache_exports(value: Value<'_>) -> Result<Vec<String>> {
-    let mut kinds = Vec::new();
+/// The types of CacheOptions' Exports and Imports.
+fn cache_options(value: Value<'_>) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut exports, mut imports) = (Vec::new(), Vec::new());
     fields(value.bytes()?, |field, value| {
-        if field == 4 {
-            kinds.push(exporter(value)?.0);
+        match field {
+            4 => exports.push(exporter(value)?.0),
+            5 => imports.push(exporter(value)?.0),
+            _ => {}
         }
         Ok(())
     })?;
-    Ok(kinds)
+    Ok((exports, imports))
 }
 
 fn exporter(value: Value<'_>) -> Result<(String, BTreeMap<String, String>)> {
@@ -124,25 +113,45 @@ fn exporter(value: Value<'_>) -> Result<(String, BTreeMap<String, String>)> {
 }
 
 /// Lasts as long as the build; dropped (the client has gone), it cancels the build.
-pub async fn solve(shared: &Shared, message: &[u8]) -> Result<Out> {
+pub async fn solve(shared: &Arc<Shared>, message: &[u8]) -> Result<Out> {
     let request = SolveRequest::decode(message)?;
-    let tags = request.tags()?;
+    let outputs = request.outputs()?;
     if !request.frontend.is_empty() {
         let hint = "use docker buildx build, which drives the build itself";
         return Err(Error::Unsupported { what: format!("a solve of {:?}", request.frontend), hint });
     }
-    let build = Build::new(request.session, tags);
+    let build = Build::new(request.session, outputs);
     let guard = shared.builds.open(&request.id, build)?;
+    let build = &guard.build;
     for kind in &request.cache_exports {
-        Teller::new(&guard.build).warn(&format!("naru writes no {kind} cache: --cache-to is left out"));
+        Teller::new(build).warn(&format!("naru writes no {kind} cache: --cache-to is left out"));
     }
-    guard.build.returned().await?;
-    let image = guard.build.image.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let Some(image) = image else { return Ok(Out::default()) };
+    for kind in &request.cache_imports {
+        Teller::new(build).warn(&format!("naru reads no {kind} cache: --cache-from is left out"));
+    }
+    build.returned().await?;
+    let made = build.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // Nothing was built: the client only asked something.
+    let Some(made) = made else { return Ok(Out::default()) };
+    export(shared, build, &made).await?;
+    let image = made.image.to_string();
     let out = Out::default().entry(1, "containerimage.digest", &image);
     let out = out.entry(1, "containerimage.config.digest", &image);
-    let names = guard.build.tags.join(",");
-    Ok(if names.is_empty() { out } else { out.entry(1, "image.name", &names) })
+    let names: Vec<String> = build.names().map(ToString::to_string).collect();
+    Ok(if names.is_empty() { out } else { out.entry(1, "image.name", &names.join(",")) })
+}
+
+async fn export(shared: &Arc<Shared>, build: &Build, made: &Arc<Made>) -> Result<()> {
+    for (number, output) in build.outputs.iter().enumerate() {
+        let Some(what) = output.progress() else { continue };
+        let mut teller = Teller::new(build);
+        teller.begin(what);
+        let session = shared.sessions.find(&build.session).await?;
+        let sent = outputs::send(shared, session, number as u64, output, made).await;
+        teller.end(sent.as_ref().err().map(Error::text).as_deref());
+        sent?;
+    }
+    Ok(())
 }
 
 /// Control.Status: everything told of a build so far, and then the rest as it comes.

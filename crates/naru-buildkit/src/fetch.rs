@@ -4,7 +4,8 @@ use crate::builds::Build;
 use crate::error::{Error, Result};
 use crate::filesync::{Wanted, fetch};
 use crate::progress::Teller;
-use crate::session::Session;
+use crate::session::Sessions;
+use crate::upload;
 use naru_build::NamedContext;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 /// Largest Dockerfile or .dockerignore, in bytes.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
 const IGNORE_FILE: &str = ".dockerignore";
+/// The context's own directory among all that is fetched.
+pub const CONTEXT_DIR: &str = "context";
 /// Frontends that naru's own builder stands for (`# syntax=`), without registry, tag and digest.
 const OWN_FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
@@ -23,75 +26,106 @@ pub struct Fetched {
     pub contexts: BTreeMap<String, NamedContext>,
 }
 
-/// The context goes to `dir/context`. `named` are the attributes of named contexts: name → `local:…`, `docker-image://…`.
-pub async fn fetch_all(
-    session: &mut Session,
-    build: &Build,
-    attributes: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<Fetched> {
-    let or = |key: &str, default: &str| attributes.get(key).cloned().unwrap_or_else(|| default.to_owned());
-    let name = or("filename", "Dockerfile");
-    let mut teller = Teller::new(build);
-    teller.begin(&format!("[internal] load build definition from {name}"));
-    let rules_name = format!("{name}{IGNORE_FILE}");
-    let file_dir = sub(dir, "dockerfile")?;
-    let follow = vec![name.clone(), rules_name.clone()];
-    let wanted = Wanted { dir: or("dockerfilekey", "dockerfile"), follow, exclude: Vec::new() };
-    let bytes = fetch(session, &wanted, &file_dir).await?;
-    let text = read(&file_dir, &name)?.ok_or_else(|| Error::NoDockerfile { name: name.clone() })?;
-    teller.done(&format!("transferring dockerfile: {bytes}B"));
-    check_syntax(&text)?;
-    teller.begin("[internal] load .dockerignore");
-    let context_key = or("contextkey", "context");
-    let rules = match read(&file_dir, &rules_name)? {
-        Some(rules) => rules,
-        None => ignore_rules(session, &context_key, &sub(dir, "ignore")?).await?,
-    };
-    teller.begin("[internal] load build context");
-    let wanted = Wanted { dir: context_key, follow: Vec::new(), exclude: patterns(&rules) };
-    let bytes = fetch(session, &wanted, &sub(dir, "context")?).await?;
-    teller.done(&format!("transferring context: {bytes}B"));
-    let contexts = named_contexts(session, &mut teller, attributes, dir).await?;
-    teller.end(None);
-    Ok(Fetched { name, text, contexts })
+/// Where a build's directories are: in its own session, or each in the one that its attribute names, as when several builds
+/// of one client have the same context.
+pub struct Directories<'a> {
+    pub sessions: &'a Sessions,
+    pub build: &'a Build,
+    pub attributes: &'a BTreeMap<String, String>,
 }
 
-/// `--build-context`.
-async fn named_contexts(
-    session: &mut Session,
-    teller: &mut Teller<'_>,
-    attributes: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<BTreeMap<String, NamedContext>> {
-    let mut contexts = BTreeMap::new();
-    let named = attributes.iter().filter_map(|(key, value)| Some((key.strip_prefix("context:")?, value)));
-    for (number, (name, value)) in named.enumerate() {
-        let context = if let Some(image) = value.strip_prefix("docker-image://") {
-            NamedContext::Image(image.to_owned())
-        } else if let Some(local) = value.strip_prefix("local:") {
-            teller.begin(&format!("[context {name}] load from client"));
-            let ignore_dir = sub(dir, &format!("ignore-{number}"))?;
-            let rules = ignore_rules(session, local, &ignore_dir).await?;
-            let into = sub(dir, &format!("context-{number}"))?;
-            let wanted = Wanted { dir: local.to_owned(), follow: Vec::new(), exclude: patterns(&rules) };
-            let bytes = fetch(session, &wanted, &into).await?;
-            teller.done(&format!("transferring {name}: {bytes}B"));
-            NamedContext::Directory(into)
-        } else {
-            let hint = "name a directory or docker-image://…";
-            return Err(Error::Unsupported { what: format!("the named context {name}={value}"), hint });
+impl Directories<'_> {
+    /// Everything below `dir`, the context in its [`CONTEXT_DIR`]; that is empty but for the ignore rules unless it is wanted.
+    pub async fn fetch_all(&self, dir: &Path, with_context: bool) -> Result<Fetched> {
+        let name = self.attribute("filename", "Dockerfile");
+        let mut teller = Teller::new(self.build);
+        let context = sub(dir, CONTEXT_DIR)?;
+        if let Some(id) = self.attributes.get("context").and_then(|url| url.strip_prefix(upload::SCHEME)) {
+            teller.begin("[internal] load remote build context");
+            let session = self.sessions.find(&self.build.session).await?;
+            let bytes = upload::fetch(session, id, context.clone()).await?;
+            teller.done(&format!("transferring context: {bytes}B"));
+            let text = read(&context, &name)?.ok_or_else(|| Error::NoDockerfile { name: name.clone() })?;
+            check_syntax(&text)?;
+            let contexts = self.named_contexts(&mut teller, dir).await?;
+            return Ok(Fetched { name, text, contexts });
+        }
+        teller.begin(&format!("[internal] load build definition from {name}"));
+        let rules_name = format!("{name}{IGNORE_FILE}");
+        let file_dir = sub(dir, "dockerfile")?;
+        let follow = vec![name.clone(), rules_name.clone()];
+        let wanted =
+            Wanted { dir: self.attribute("dockerfilekey", "dockerfile"), follow, exclude: Vec::new() };
+        let bytes = self.fetch(&wanted, &file_dir).await?;
+        let text = read(&file_dir, &name)?.ok_or_else(|| Error::NoDockerfile { name: name.clone() })?;
+        teller.done(&format!("transferring dockerfile: {bytes}B"));
+        check_syntax(&text)?;
+        teller.begin("[internal] load .dockerignore");
+        let key = self.attribute("contextkey", "context");
+        let rules = match read(&file_dir, &rules_name)? {
+            Some(rules) => rules,
+            None => self.ignore_rules(&key, &sub(dir, "ignore")?).await?,
         };
-        contexts.insert(name.to_owned(), context);
+        if !with_context {
+            let path = context.join(IGNORE_FILE);
+            std::fs::write(&path, rules).map_err(Error::io(format!("write {}", path.display())))?;
+            return Ok(Fetched { name, text, contexts: BTreeMap::new() });
+        }
+        teller.begin("[internal] load build context");
+        let wanted = Wanted { dir: key, follow: Vec::new(), exclude: patterns(&rules) };
+        let bytes = self.fetch(&wanted, &context).await?;
+        teller.done(&format!("transferring context: {bytes}B"));
+        let contexts = self.named_contexts(&mut teller, dir).await?;
+        Ok(Fetched { name, text, contexts })
     }
-    Ok(contexts)
-}
 
-/// The text of a directory's own ignore file; empty when there is none.
-async fn ignore_rules(session: &mut Session, key: &str, into: &Path) -> Result<String> {
-    let wanted = Wanted { dir: key.to_owned(), follow: vec![IGNORE_FILE.to_owned()], exclude: Vec::new() };
-    fetch(session, &wanted, into).await?;
-    Ok(read(into, IGNORE_FILE)?.unwrap_or_default())
+    /// `--build-context`: name → `local:…`, `docker-image://…`.
+    async fn named_contexts(
+        &self,
+        teller: &mut Teller<'_>,
+        dir: &Path,
+    ) -> Result<BTreeMap<String, NamedContext>> {
+        let mut contexts = BTreeMap::new();
+        let named =
+            self.attributes.iter().filter_map(|(key, value)| Some((key.strip_prefix("context:")?, value)));
+        for (number, (name, value)) in named.enumerate() {
+            let context = if let Some(image) = value.strip_prefix("docker-image://") {
+                NamedContext::Image(image.to_owned())
+            } else if let Some(local) = value.strip_prefix("local:") {
+                teller.begin(&format!("[context {name}] load from client"));
+                let rules = self.ignore_rules(local, &sub(dir, &format!("ignore-{number}"))?).await?;
+                let into = sub(dir, &format!("context-{number}"))?;
+                let wanted = Wanted { dir: local.to_owned(), follow: Vec::new(), exclude: patterns(&rules) };
+                let bytes = self.fetch(&wanted, &into).await?;
+                teller.done(&format!("transferring {name}: {bytes}B"));
+                NamedContext::Directory(into)
+            } else {
+                let hint = "name a directory or docker-image://…";
+                return Err(Error::Unsupported { what: format!("the named context {name}={value}"), hint });
+            };
+            contexts.insert(name.to_owned(), context);
+        }
+        teller.end(None);
+        Ok(contexts)
+    }
+
+    /// The text of a directory's own ignore file; empty when there is none.
+    async fn ignore_rules(&self, key: &str, into: &Path) -> Result<String> {
+        let wanted =
+            Wanted { dir: key.to_owned(), follow: vec![IGNORE_FILE.to_owned()], exclude: Vec::new() };
+        self.fetch(&wanted, into).await?;
+        Ok(read(into, IGNORE_FILE)?.unwrap_or_default())
+    }
+
+    async fn fetch(&self, wanted: &Wanted, into: &Path) -> Result<u64> {
+        let named = self.attributes.get(&format!("local-sessionid:{}", wanted.dir));
+        let mut session = self.sessions.find(named.unwrap_or(&self.build.session)).await?;
+        fetch(&mut session, wanted, into).await
+    }
+
+    fn attribute(&self, key: &str, default: &str) -> String {
+        self.attributes.get(key).cloned().unwrap_or_else(|| default.to_owned())
+    }
 }
 
 /// Refuses a `# syntax=` that names somebody else's language.

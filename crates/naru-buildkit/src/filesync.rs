@@ -11,11 +11,11 @@ use std::path::Path;
 
 const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 
-const STAT: u64 = 0;
-const REQ: u64 = 1;
-const DATA: u64 = 2;
-const FIN: u64 = 3;
-const ERR: u64 = 4;
+pub const STAT: u64 = 0;
+pub const REQ: u64 = 1;
+pub const DATA: u64 = 2;
+pub const FIN: u64 = 3;
+pub const ERR: u64 = 4;
 
 /// What of one of the client's directories is wanted.
 #[derive(Clone, Debug, Default)]
@@ -96,15 +96,15 @@ async fn ask(receiver: &mut Receiver, writer: &Writer) -> Result<()> {
 }
 
 #[derive(Default)]
-struct Packet {
-    kind: u64,
+pub struct Packet {
+    pub kind: u64,
     stat: Option<Stat>,
-    number: u64,
-    data: Vec<u8>,
+    pub number: u64,
+    pub data: Vec<u8>,
 }
 
 impl Packet {
-    fn decode(message: Bytes) -> Result<Self> {
+    pub fn decode(message: Bytes) -> Result<Self> {
         let mut packet = Self::default();
         fields(&message, |field, value| {
             match field {

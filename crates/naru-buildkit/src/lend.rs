@@ -1,14 +1,16 @@
-//! What a client lends its build over the session: secrets. Each is asked for when a step wants it and kept nowhere.
+//! What a client lends its build over the session: secrets and SSH agents. Each is asked for when a step wants it and kept
+//! nowhere.
 
+use crate::agent;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::wire::{Out, fields};
 use naru_build::{BuildSession, Secret, SshAgent};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
 const GET_SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
-const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
 /// google.rpc.Code.NOT_FOUND.
 const NOT_FOUND: u32 = 5;
 /// How long a client may take to hand out a secret: it may have to run a helper.
@@ -18,12 +20,14 @@ const SECRET_WAIT_MAX: Duration = Duration::from_secs(60);
 pub struct Lender {
     session: Session,
     runtime: Handle,
+    /// Where sockets are put.
+    scratch: PathBuf,
 }
 
 impl Lender {
     /// To be called on the runtime that the session lives on.
-    pub fn new(session: Session) -> Self {
-        Self { session, runtime: Handle::current() }
+    pub fn new(session: Session, scratch: &Path) -> Self {
+        Self { session, runtime: Handle::current(), scratch: scratch.to_owned() }
     }
 }
 
@@ -45,13 +49,11 @@ impl BuildSession for Lender {
         }
     }
 
-    fn ssh_agent(&self, _id: &str) -> naru_types::Result<Option<SshAgent>> {
-        if !self.session.serves(FORWARD_AGENT) {
-            return Ok(None);
-        }
-        let error =
-            naru_types::Error::not_implemented("--ssh is not supported by naru over BuildKit's interface");
-        Err(error.with_hint("lend a key for the step with --secret"))
+    fn ssh_agent(&self, id: &str) -> naru_types::Result<Option<SshAgent>> {
+        let forwarded = agent::forward(&self.session, &self.runtime, id, &self.scratch);
+        forwarded.map_err(|error| {
+            naru_types::Error::internal(format!("cannot forward the SSH agent {id}: {}", error.text()))
+        })
     }
 }
 

@@ -20,6 +20,7 @@
 //! # How it is tested
 //! Hostile frames and transfers beside each part; the real plugin in the end-to-end tests of `naru`.
 
+mod agent;
 mod bridge;
 mod builds;
 mod control;
@@ -30,12 +31,19 @@ mod filesync;
 mod grpc;
 mod lend;
 mod options;
+mod outputs;
 mod progress;
 mod receive;
+mod send;
 mod server;
 mod session;
+mod subrequest;
+mod tree;
+mod tunnel;
+mod upload;
 mod usage;
+mod waiting;
 mod wire;
 
-pub use server::BuildKit;
+pub use server::{BuildKit, Host};
 pub use session::SessionHead;

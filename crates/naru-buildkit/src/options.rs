@@ -1,8 +1,8 @@
 //! BuildKit's frontend attributes (`dockerfile.v0`) as a [`BuildRequest`]. What naru can't do is refused by name.
 
 use crate::error::{Error, Result};
+use crate::upload;
 use naru_build::{BuildRequest, StepNetwork};
-use naru_types::ImageRef;
 use naru_types::platform::Platform;
 use std::collections::BTreeMap;
 
@@ -51,26 +51,26 @@ fn one(name: &str, value: &str, wanted: &mut BuildRequest) -> Result<()> {
                 }
             }
         }
-        "shm-size" => wanted.shm_size = value.parse().ok().filter(|size| *size > 0),
+        "shm-size" => match value.parse() {
+            Ok(bytes) if bytes > 0 => wanted.shm_size = Some(bytes),
+            _ => return unsupported(format!("--shm-size {value:?}"), "give a number of bytes above zero"),
+        },
         // `filename`, the directories' names and the named contexts are read by whoever fetches them. `cmdline`, `source` and
         // `frontend.caps` repeat a syntax directive, which naru's own builder takes the place of; `vcs:` only
-        // describes. Images that may serve as cache change no result when they aren't looked at.
-        "filename" | "contextkey" | "dockerfilekey" | "cmdline" | "source" | "frontend.caps" | "hostname"
+        // describes. That images which may serve as cache aren't looked at changes no result; the build warns of it.
+        "filename" | "contextkey" | "dockerfilekey" | "cmdline" | "source" | "frontend.caps"
         | "cache-from" | "cache-imports" => {}
-        name if name.starts_with("vcs:") || name.starts_with("context:") => {}
+        name if ["vcs:", "context:", "local-sessionid:"].iter().any(|known| name.starts_with(known)) => {}
         // Without an exporter that could hold it, the client asks for provenance "inline only", or disables it.
         name if name.starts_with("attest:")
             && (value.contains("inline-only=true") || value.contains("disabled=true")) => {}
+        // Read by whoever answers it, and by whoever fetches the context.
+        "requestid" => {}
+        "context" if value.starts_with(upload::SCHEME) => {}
         "context" => return unsupported("a remote context", "clone or download it, and build the directory"),
         "contextsubdir" => return unsupported("a context's subdirectory", "give the directory itself"),
         "cgroup-parent" => return unsupported("--cgroup-parent", "leave it out"),
         "ulimit" => return unsupported("--ulimit", "leave it out"),
-        "requestid" => {
-            return unsupported(
-                format!("the build's subrequest {value:?}"),
-                "leave --check, --print and --call out",
-            );
-        }
         other => return unsupported(format!("the build option {other:?}"), "leave it out"),
     }
     Ok(())
@@ -78,11 +78,6 @@ fn one(name: &str, value: &str, wanted: &mut BuildRequest) -> Result<()> {
 
 fn unsupported<T>(what: impl Into<String>, hint: &'static str) -> Result<T> {
     Err(Error::Unsupported { what: what.into(), hint })
-}
-
-/// The names in an exporter's `name` attribute.
-pub fn tags(names: &[String]) -> Result<Vec<ImageRef>> {
-    names.iter().map(|name| Ok(ImageRef::parse(name)?.with_default_tag())).collect()
 }
 
 #[cfg(test)]

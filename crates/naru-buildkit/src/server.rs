@@ -4,7 +4,7 @@ use crate::builds::Builds;
 use crate::error::{Error, Result};
 use crate::grpc::{self, Messages, Response};
 use crate::session::{SessionHead, Sessions};
-use crate::{bridge, control, usage};
+use crate::{bridge, control, tunnel, usage};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -13,15 +13,25 @@ use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioExecutor;
 use naru_build::Builder;
+use naru_image::Image;
+use naru_types::{Digest, ImageRef};
+use rustix::fd::OwnedFd;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Calls at once on one connection.
 const CALLS_MAX: u32 = 128;
 
-/// Called with an image's id and each name that a build has put on it.
-pub type OnTag = dyn Fn(&str, &str) + Send + Sync;
+/// What the interface needs of the daemon that it is part of.
+pub trait Host: Send + Sync {
+    /// A build has given an image a name.
+    fn tagged(&self, image: &Digest, name: &ImageRef);
+
+    /// The image's files, one layer upon the other. `scratch` is an empty directory that stays while they are read.
+    /// Blocks.
+    fn open_image(&self, image: &Image, scratch: &Path) -> naru_types::Result<OwnedFd>;
+}
 
 /// The interface to one builder. Cheap to clone.
 #[derive(Clone)]
@@ -31,15 +41,15 @@ pub(crate) struct Shared {
     pub builder: Builder,
     /// Where contexts are put, one directory each.
     pub scratch: PathBuf,
-    pub on_tag: Box<OnTag>,
+    pub host: Arc<dyn Host>,
     pub sessions: Sessions,
     pub builds: Arc<Builds>,
 }
 
 impl BuildKit {
-    pub fn new(builder: Builder, scratch: PathBuf, on_tag: Box<OnTag>) -> Self {
+    pub fn new(builder: Builder, scratch: PathBuf, host: Arc<dyn Host>) -> Self {
         let (sessions, builds) = (Sessions::default(), Arc::new(Builds::default()));
-        Self(Arc::new(Shared { builder, scratch, on_tag, sessions, builds }))
+        Self(Arc::new(Shared { builder, scratch, host, sessions, builds }))
     }
 
     /// Serves a client's calls until it closes the connection, which is its own affair however it does that.
@@ -64,6 +74,11 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response {
     let (head, body) = request.into_parts();
     let messages = Messages::new(body);
     let streaming = method.strip_prefix("/moby.buildkit.v1.Control/");
+    if streaming == Some("Session") {
+        let (writer, response) = grpc::streaming();
+        tokio::spawn(tunnel::serve(shared, head.headers, messages, writer));
+        return response;
+    }
     if let Some(call @ ("Status" | "Prune" | "ListenBuildHistory")) = streaming {
         let (writer, response) = grpc::streaming();
         match (messages.only().await, call) {

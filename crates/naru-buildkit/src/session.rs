@@ -2,20 +2,17 @@
 
 use crate::error::{Error, Result};
 use crate::grpc::{Messages, OutBody, Writer};
+use crate::waiting::Waiting;
 use crate::wire::Out;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::client::conn::http2;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::upgrade::Upgraded;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::TokioExecutor;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::Notify;
+use std::sync::Arc;
 
-/// How long a build waits for the session that it names; the client opens both at once.
-const SESSION_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Methods that one session may say it serves.
+const METHODS_MAX: usize = 256;
 /// Open sessions at once.
 const SESSIONS_MAX: usize = 256;
 
@@ -26,6 +23,16 @@ pub struct SessionHead {
     pub id: String,
     /// `X-Docker-Expose-Session-Grpc-Method`: what the client serves.
     pub methods: Vec<String>,
+}
+
+impl SessionHead {
+    /// `None`: there is no id.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let id = headers.get("x-docker-expose-session-uuid")?.to_str().ok()?.to_owned();
+        let methods = headers.get_all("x-docker-expose-session-grpc-method").iter().take(METHODS_MAX);
+        let methods = methods.filter_map(|method| method.to_str().ok()).map(str::to_owned).collect();
+        (!id.is_empty()).then_some(Self { id, methods })
+    }
 }
 
 /// One client's services.
@@ -41,22 +48,38 @@ impl Session {
         self.methods.iter().any(|known| known == method)
     }
 
-    /// Starts a call: what is sent, and what comes back.
-    pub async fn call(&mut self, method: &str, metadata: &[(&str, &str)]) -> Result<(Writer, Messages)> {
+    /// Starts a call: what is sent, and what comes back. The latter waits for the client's first word.
+    pub fn begin(
+        &mut self,
+        method: &str,
+        metadata: &[(&str, &str)],
+    ) -> Result<(Writer, impl Future<Output = Result<Messages>> + Send + use<>)> {
         let (writer, body) = OutBody::new();
-        Ok((writer, self.send(method, metadata, body).await?))
+        let response = self.calls.send_request(self.request(method, metadata, body)?);
+        let answer = async move {
+            let response = response.await?;
+            crate::grpc::ended(Some(response.headers()))?;
+            Ok(Messages::new(response.into_body()))
+        };
+        Ok((writer, answer))
+    }
+
+    /// As [`Session::begin`], of a client that speaks first.
+    pub async fn call(&mut self, method: &str, metadata: &[(&str, &str)]) -> Result<(Writer, Messages)> {
+        let (writer, answer) = self.begin(method, metadata)?;
+        Ok((writer, answer.await?))
     }
 
     /// A call of one message and one answer.
     pub async fn unary(&mut self, method: &str, message: &Out) -> Result<Bytes> {
-        let (writer, body) = OutBody::new();
+        let (writer, answer) = self.begin(method, &[])?;
         // The queue has room for it; dropped, the writer ends the request.
         writer.send(&message.0).await?;
         drop(writer);
-        self.send(method, &[], body).await?.only().await
+        answer.await?.only().await
     }
 
-    async fn send(&mut self, method: &str, metadata: &[(&str, &str)], body: OutBody) -> Result<Messages> {
+    fn request(&self, method: &str, metadata: &[(&str, &str)], body: OutBody) -> Result<Request<OutBody>> {
         if !self.serves(method) {
             return Err(Error::NoMethod { method: method.to_owned() });
         }
@@ -76,50 +99,46 @@ impl Session {
             };
             headers.append(name, value);
         }
-        let response = self.calls.send_request(request).await?;
-        crate::grpc::ended(Some(response.headers()))?;
-        Ok(Messages::new(response.into_body()))
+        Ok(request)
     }
 }
 
-#[derive(Default)]
-pub struct Sessions {
-    open: Mutex<BTreeMap<String, Session>>,
-    changed: Notify,
+pub struct Sessions(Waiting<Session>);
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self(Waiting::new(SESSIONS_MAX))
+    }
 }
 
 impl Sessions {
     /// Holds the session open until the client closes it.
-    pub async fn serve(&self, upgraded: Upgraded, head: SessionHead) -> Result<()> {
-        let (calls, connection) = http2::handshake(TokioExecutor::new(), upgraded).await?;
+    pub async fn serve<I>(&self, io: I, head: SessionHead) -> Result<()>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+    {
+        let (calls, connection) = http2::handshake(TokioExecutor::new(), io).await?;
         let session = Session { calls, methods: Arc::new(head.methods) };
-        {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.len() >= SESSIONS_MAX || open.contains_key(&head.id) {
-                return Err(Error::NoSession { id: head.id });
-            }
-            open.insert(head.id.clone(), session);
+        if !self.0.open(&head.id, session) {
+            return Err(Error::NoSession { id: head.id });
         }
-        self.changed.notify_waiters();
-        let ended = connection.await;
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&head.id);
-        Ok(ended?)
+        // Also when this is dropped half-way.
+        let _open = Open { sessions: &self.0, id: &head.id };
+        Ok(connection.await?)
     }
 
     pub async fn find(&self, id: &str) -> Result<Session> {
-        let wait = async {
-            loop {
-                let changed = self.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                let found = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-                if let Some(session) = found {
-                    return session;
-                }
-                changed.await;
-            }
-        };
-        let found = tokio::time::timeout(SESSION_WAIT_MAX, wait).await;
-        found.map_err(|_| Error::NoSession { id: id.to_owned() })
+        self.0.find(id).await.ok_or_else(|| Error::NoSession { id: id.to_owned() })
+    }
+}
+
+struct Open<'a> {
+    sessions: &'a Waiting<Session>,
+    id: &'a str,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.sessions.close(self.id);
     }
 }

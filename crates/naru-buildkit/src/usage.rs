@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 /// DiskUsageResponse.
 pub async fn disk_usage(shared: Arc<Shared>, message: &[u8]) -> Result<Out> {
-    fields(message, |field, _| match field {
-        1 | 2 => unsupported("a filter of the build cache", "leave --filter out"),
+    fields(message, |field, value| match field {
+        1 if !value.bytes()?.is_empty() => unsupported("a filter of the build cache", "leave --filter out"),
+        2 if value.number()? != 0 => unsupported("an age of the build cache", "leave --filter out"),
         _ => Ok(()),
     })?;
     let usage = blocking(move || shared.builder.cache_usage()).await?;
@@ -21,7 +22,9 @@ pub async fn disk_usage(shared: Arc<Shared>, message: &[u8]) -> Result<Out> {
 pub async fn prune(shared: Arc<Shared>, message: bytes::Bytes, writer: Writer) {
     let outcome = async {
         fields(&message, |field, value| match field {
-            1 => unsupported("a filter of the build cache", "leave --filter out: the whole cache goes"),
+            1 if !value.bytes()?.is_empty() => {
+                unsupported("a filter of the build cache", "leave --filter out: the whole cache goes")
+            }
             3..=6 if value.number()? != 0 => {
                 unsupported("pruning to an age or a size", "leave it out: the whole cache goes")
             }

@@ -62,13 +62,11 @@ impl Store {
     /// Makes an image of stored layers (lowest first) and gives it names. `config.rootfs` is filled in.
     pub fn create_image(
         &self,
-        mut config: ImageConfig,
+        config: ImageConfig,
         layers: &[Digest],
         tags: &[ImageRef],
     ) -> naru_types::Result<Image> {
-        config.rootfs.diff_ids = layers.to_vec();
-        let bytes = serde_json::to_vec(&config)
-            .map_err(|source| ImageError::Malformed { what: "the image configuration".into(), source })?;
+        let bytes = encode(config, layers)?;
         let id = self.insert_image(&NewImage {
             config: &bytes,
             layers,
@@ -77,6 +75,39 @@ impl Store {
             repo_digests: &[],
             manifest: None,
             blobs: &[],
+        })?;
+        self.get_by_id(&id)
+    }
+
+    /// As [`Store::create_image`], without names and on no list, to be written somewhere else: it is there for as long as
+    /// `lease` lives. One that is listed already stays so.
+    pub fn create_unlisted_image(
+        &self,
+        config: ImageConfig,
+        layers: &[Digest],
+        lease: &Lease,
+    ) -> naru_types::Result<Image> {
+        let bytes = encode(config, layers)?;
+        let new = NewImage {
+            config: &bytes,
+            layers,
+            staged: &[],
+            tags: &[],
+            repo_digests: &[],
+            manifest: None,
+            blobs: &[],
+        };
+        let id = self.transact(|index| {
+            let is_listed = |index: &Index, id| index.images.get(id).is_some_and(|record| !record.is_retired);
+            let listed = is_listed(index, &sha256(&bytes));
+            let id = self.record_image(index, &new)?;
+            for layer in layers {
+                lease.hold_unlocked(*layer);
+            }
+            if let Some(record) = index.images.get_mut(&id) {
+                record.is_retired = !listed;
+            }
+            Ok(id)
         })?;
         self.get_by_id(&id)
     }
@@ -117,6 +148,12 @@ impl Store {
         index.digests.extend(new.repo_digests.iter().map(|name| (name.clone(), id)));
         Ok(id)
     }
+}
+
+fn encode(mut config: ImageConfig, layers: &[Digest]) -> Result<Vec<u8>> {
+    config.rootfs.diff_ids = layers.to_vec();
+    serde_json::to_vec(&config)
+        .map_err(|source| ImageError::Malformed { what: "the image configuration".into(), source })
 }
 
 /// The key of a tag in the index.

@@ -28,6 +28,11 @@ impl Store {
         Ok(self.save_images(&images, out)?)
     }
 
+    /// Writes one image to `out` under names that it need not have here.
+    pub fn save_image(&self, id: &Digest, names: &[ImageRef], out: &mut dyn Write) -> naru_types::Result<()> {
+        Ok(self.save_images(&[(*id, names.to_vec())], out)?)
+    }
+
     /// Image ids in the order asked for, with the names that are saved along.
     fn named_images(&self, names: &[String]) -> Result<Vec<(Digest, Vec<ImageRef>)>> {
         let mut images: Vec<(Digest, Vec<ImageRef>)> = Vec::new();

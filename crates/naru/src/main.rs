@@ -1,6 +1,7 @@
 //! naru: one binary, six roles. The role is chosen before anything else starts, because the keeper must stay small
 //! and single-threaded and the CLI must be quick.
 
+mod buildkit_host;
 mod config;
 mod daemon;
 mod ops_face;

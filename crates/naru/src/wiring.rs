@@ -1,5 +1,6 @@
 //! The only place that knows everybody: read it from top to bottom to see what the daemon is made of.
 
+use crate::buildkit_host::EngineHost;
 use crate::config::DaemonConfig;
 use crate::ops_face::OpsAdapter;
 use crate::step_runner::EngineSteps;
@@ -32,7 +33,11 @@ impl Daemon {
         let builder = builder(&engine).await?;
         let contexts = build_contexts(&config.engine.root)?;
         let api = Arc::new(ApiContext {
-            buildkit: buildkit(&engine, &builder, &contexts),
+            buildkit: BuildKit::new(
+                builder.clone(),
+                contexts.clone(),
+                Arc::new(EngineHost(Arc::clone(&engine))),
+            ),
             engine: Arc::clone(&engine),
             builder,
             ops: Arc::new(OpsAdapter::new(Arc::clone(&ops), &config.ops)),
@@ -88,13 +93,6 @@ async fn builder(engine: &Arc<Engine>) -> Result<Builder> {
     opened
         .await
         .map_err(|error| Error::internal("opening the builder broke off: this is a bug").with_source(error))?
-}
-
-/// BuildKit's face of the same builder; names that its builds give are events of the engine.
-fn buildkit(engine: &Arc<Engine>, builder: &Builder, contexts: &std::path::Path) -> BuildKit {
-    let engine = Arc::clone(engine);
-    let on_tag = Box::new(move |id: &str, name: &str| naru_api::tell_tagged(&engine, id, name));
-    BuildKit::new(builder.clone(), contexts.to_owned(), on_tag)
 }
 
 /// Contexts that a killed daemon left are nobody's any more.

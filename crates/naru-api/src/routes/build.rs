@@ -3,28 +3,18 @@
 use crate::context::ApiContext;
 use crate::routes::build_extras;
 use crate::routes::image::{blocking, emit};
-use crate::routes::image_transfer::{Lines, message, parse_platform, plain, say, streamed};
+use crate::routes::image_transfer::{Lines, message, parse_platform, say, streamed};
 use crate::routes::registry_auth::Registries;
 use crate::web::filters::Filters;
 use crate::web::request::Request;
 use crate::web::respond::{self, Response};
-use naru_build::{BuildEvent, BuildRequest, DockerfileSource, StepNetwork};
-use naru_image::tar::Reader;
-use naru_image::unpack::{UnpackOptions, unpack};
-use naru_kernel::random;
-use naru_types::{Error, ImageRef, Result, id};
+use naru_build::{BuildEvent, BuildRequest, ContextDir, DockerfileSource, StepNetwork, unpack_context};
+use naru_types::{Error, ImageRef, Result};
 use naru_wire::image::BuildPruned;
 use naru_wire::message::Message;
 use naru_wire::url::Query;
-use rustix::fd::AsFd;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Largest context, in unpacked bytes.
-const CONTEXT_BYTES_MAX: u64 = 32 << 30;
 
 pub async fn build(context: Arc<ApiContext>, mut request: Request) -> Result<Response> {
     let options = Options::parse(&request.query)?;
@@ -34,9 +24,9 @@ pub async fn build(context: Arc<ApiContext>, mut request: Request) -> Result<Res
     let body = request.reader();
     let dir = ContextDir::make(&context.build_contexts)?;
     streamed(move |lines| {
-        dir.fill(body)?;
-        let mut wanted = BuildRequest::new(build_extras::context(&extras, &dir.0));
-        build_extras::fill(&extras, &dir.0, &mut wanted)?;
+        unpack_context(body, dir.path())?;
+        let mut wanted = BuildRequest::new(build_extras::context(&extras, dir.path()));
+        build_extras::fill(&extras, dir.path(), &mut wanted)?;
         wanted.credentials = Arc::new(move |image| registries.of(image));
         wanted.cancel = cancel;
         let quiet = options.quiet;
@@ -87,54 +77,6 @@ fn run(context: &ApiContext, wanted: &BuildRequest, quiet: bool, lines: &Lines) 
             Ok(())
         }
         Err(error) => Err(error),
-    }
-}
-
-/// The unpacked context; removed with everything in it when the build ends, however it ends.
-struct ContextDir(PathBuf);
-
-impl ContextDir {
-    fn make(parent: &Path) -> Result<Self> {
-        let draw =
-            random::bytes::<8>().map_err(|error| Error::internal("cannot draw a name").with_source(error))?;
-        let path = parent.join(id::hex(&draw));
-        fs::create_dir_all(&path).map_err(|error| {
-            Error::internal(format!("cannot make the build context {}", path.display())).with_source(error)
-        })?;
-        Ok(Self(path))
-    }
-
-    fn fill(&self, body: impl Read) -> Result<()> {
-        let bounded = Bounded { inner: plain(body)?, left: CONTEXT_BYTES_MAX };
-        let root = fs::File::open(&self.0).map_err(|error| {
-            Error::internal(format!("cannot open the build context {}", self.0.display())).with_source(error)
-        })?;
-        unpack(root.as_fd(), &mut Reader::new(bounded), &UnpackOptions::plain())
-            .map_err(|error| Error::from(error).context("cannot unpack the build context"))?;
-        Ok(())
-    }
-}
-
-impl Drop for ContextDir {
-    fn drop(&mut self) {
-        // What cannot be removed now is swept at the next start.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Fails, rather than ends, when more comes than is allowed.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            io::Error::other(format!("the build context is larger than {CONTEXT_BYTES_MAX} bytes"))
-        })?;
-        Ok(count)
     }
 }
 
@@ -301,13 +243,5 @@ mod tests {
         ] {
             assert!(Options::parse(&Query::parse(bad)).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_context_is_bounded() {
-        let mut bounded = Bounded { inner: &b"abcdef"[..], left: 3 };
-        let mut buffer = [0; 2];
-        assert_eq!(bounded.read(&mut buffer).unwrap(), 2);
-        assert!(bounded.read(&mut buffer).is_err());
     }
 }

@@ -11,9 +11,6 @@ use naru_buildkit::SessionHead;
 use naru_types::{Error, Result};
 use std::sync::Arc;
 
-/// Methods that one session may say it serves.
-const METHODS_MAX: usize = 256;
-
 pub async fn grpc(context: Arc<ApiContext>, mut request: Request) -> Result<Response> {
     let upgrade = upgrade_of(&mut request)?;
     request.drain().await?;
@@ -28,18 +25,13 @@ pub async fn grpc(context: Arc<ApiContext>, mut request: Request) -> Result<Resp
 
 pub async fn session(context: Arc<ApiContext>, mut request: Request) -> Result<Response> {
     let upgrade = upgrade_of(&mut request)?;
-    let id = request.header("x-docker-expose-session-uuid").to_owned();
-    if id.is_empty() {
-        return Err(
-            Error::invalid("a session needs an id").with_hint("X-Docker-Expose-Session-Uuid is missing")
-        );
-    }
-    let methods = request.headers.get_all("x-docker-expose-session-grpc-method").iter().take(METHODS_MAX);
-    let methods = methods.filter_map(|method| method.to_str().ok()).map(str::to_owned).collect();
+    let head = SessionHead::from_headers(&request.headers).ok_or_else(|| {
+        Error::invalid("a session needs an id").with_hint("X-Docker-Expose-Session-Uuid is missing")
+    })?;
     request.drain().await?;
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            context.buildkit.serve_session(upgraded, SessionHead { id, methods }).await;
+            context.buildkit.serve_session(upgraded, head).await;
         }
     });
     Ok(switching())

@@ -266,8 +266,3 @@ pub async fn save(context: Arc<ApiContext>, request: Request) -> Result<Response
 
 /// Size of the pieces of a saved archive, in bytes.
 const SAVE_BUFFER_BYTES: usize = 64 * 1024;
-
-/// An uploaded archive, decompressed where it is compressed.
-pub fn plain<'a>(reader: impl io::Read + 'a) -> Result<Box<dyn io::Read + 'a>> {
-    Ok(naru_image::blob::decompressed(reader)?)
-}

@@ -1,5 +1,5 @@
-//! `# check=skip=A,B;error=true`: which rules don't count, and whether a build with a finding fails. `experimental` names rules
-//! that BuildKit asks to be wanted by name; naru's are all as old as that they need not be.
+//! `# check=skip=A,B;error=true`: which rules don't count, and whether a build with a finding fails. `experimental=` turns on
+//! rules that BuildKit calls experimental; naru has none of them, so it changes nothing.
 
 use crate::error::{BuildError, Result};
 use std::collections::BTreeSet;

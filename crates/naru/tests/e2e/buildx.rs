@@ -1,7 +1,10 @@
 //! `docker buildx build`, the stock plugin, through BuildKit's interface.
 
 use crate::lab::{Lab, Out, collect};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("buildx_builds_into_the_store", into_the_store),
@@ -9,6 +12,9 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("buildx_refuses_by_name", refusals),
     ("buildx_lends_secrets_and_directories", lent),
     ("buildx_bakes_and_prunes", bake_and_prune),
+    ("buildx_writes_results_elsewhere", elsewhere),
+    ("buildx_takes_archives_and_forwards_agents", archives_and_agents),
+    ("buildx_checks_and_warns", checks),
 ];
 
 /// Names the plugin where it is not installed for the docker CLI.
@@ -32,17 +38,23 @@ fn buildx(lab: &Lab) -> Option<impl Fn(&[&str]) -> Out> {
         println!("SKIP: docker buildx isn't installed; {PLUGIN_VARIABLE} may name it");
         return None;
     };
-    let config = lab.dir.join("buildx-config");
+    let config = config(lab);
     std::fs::create_dir_all(config.join("cli-plugins")).unwrap();
     let link = config.join("cli-plugins/docker-buildx");
     if !link.exists() {
         std::os::unix::fs::symlink(plugin, link).unwrap();
     }
-    Some(move |args: &[&str]| {
-        let mut command = lab.docker_command(args);
-        command.env("DOCKER_CONFIG", &config).env("DOCKER_BUILDKIT", "1").env("BUILDKIT_PROGRESS", "plain");
-        collect(command, b"")
-    })
+    Some(|args: &[&str]| collect(command(lab, args), b""))
+}
+
+fn config(lab: &Lab) -> PathBuf {
+    lab.dir.join("buildx-config")
+}
+
+fn command(lab: &Lab, args: &[&str]) -> Command {
+    let mut command = lab.docker_command(args);
+    command.env("DOCKER_CONFIG", config(lab)).env("DOCKER_BUILDKIT", "1").env("BUILDKIT_PROGRESS", "plain");
+    command
 }
 
 fn context(lab: &Lab, name: &str, files: &[(&str, &str)]) -> String {
@@ -129,7 +141,11 @@ fn refusals(lab: &Lab) {
     for (args, expect) in [
         (&["--ulimit", "nofile=5"][..], "--ulimit is not supported by naru"),
         (&["--build-arg", "BUILDKIT_SYNTAX=some/frontend"], "is not supported by naru"),
-        (&["--output", "type=tar,dest=/dev/null"], "the output tar is not supported by naru"),
+        (
+            &["--output", "type=tar,dest=/dev/null,compression=gzip"],
+            "the attribute compression=gzip of the output tar",
+        ),
+        (&["--call", "outline"], "the build's subrequest \"frontend.outline\" is not supported by naru"),
         (&["--build-context", "a=https://localhost/a.git"], "the named context a="),
         (&["--allow", "security.insecure"], "the entitlement security.insecure is not supported by naru"),
     ] {
@@ -191,4 +207,109 @@ target \"two\" {
     buildx(&["buildx", "history", "ls"]).expect(0, "history ls");
     buildx(&["buildx", "prune", "-f"]).expect(0, "prune");
     assert!(!buildx(&["buildx", "du"]).expect(0, "du").stdout.contains("build-cache"));
+}
+
+/// `--output`: a directory, an archive, standard output; the store's list stays as it is.
+fn elsewhere(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let dockerfile = "\
+FROM busybox AS make
+RUN mkdir -p /o/deep && echo one > /o/deep/one && ln /o/deep/one /o/again && ln -s deep/one /o/link \\
+ && chmod 2755 /o/deep && echo gone > /o/gone
+RUN rm /o/gone && touch -d '2001-02-03 04:05:06' /o/again
+FROM scratch
+COPY --from=make /o /
+";
+    let dir = context(lab, "buildx-elsewhere", &[("Dockerfile", dockerfile)]);
+    let images = lab.ok(&["images", "-aq"]);
+    let (local, tar) = (format!("{dir}/local"), format!("{dir}/result.tar"));
+    buildx(&["buildx", "build", "-o", &local, &dir]).expect(0, "to a directory");
+    let shown = lab.sh(&format!(
+        "cd {local} && cat again deep/one && readlink link && stat -c '%a %h %Y' deep again && ls -A | tr '\\n' ' '"
+    ));
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    assert_eq!(lines[..3], ["one", "one", "deep/one"], "{shown:?}");
+    assert!(lines[3].starts_with("2755 ") && lines[4] == "644 2 981173106", "{shown:?}");
+    assert_eq!(lines[5].trim(), "again deep link");
+    buildx(&["buildx", "build", "--output", &format!("type=tar,dest={tar}"), &dir])
+        .expect(0, "to an archive");
+    let listed = lab.sh(&format!("tar tvf {tar}")).stdout;
+    assert!(listed.contains("drwxr-sr-x 0/0") && listed.contains("link -> deep/one"), "{listed}");
+    assert!(listed.contains("link to ") && !listed.contains("gone"), "{listed}");
+    let streamed = buildx(&["buildx", "build", "-q", "-o", "-", &dir]).expect(0, "to standard output").stdout;
+    assert!(streamed.contains("ustar"));
+    assert_eq!(lab.ok(&["images", "-aq"]), images);
+    // The build before has left its cache, whichever way its result went.
+    let shown = buildx(&["buildx", "build", "-o", &local, &dir]).expect(0, "again").stderr;
+    assert_eq!(shown.matches("CACHED").count(), 4, "{shown}");
+    let denied = format!("type=local,dest={tar}/below-a-file");
+    buildx(&["buildx", "build", "-o", &denied, &dir]).expect(1, "to where nothing can be");
+}
+
+fn archives_and_agents(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let dockerfile = "\
+FROM node:18-slim
+COPY . /context
+COPY ask.js /
+RUN --mount=type=ssh,id=here node /ask.js
+";
+    // SSH_AGENTC_REQUEST_IDENTITIES of the agent protocol.
+    let ask = "\
+const socket = require('net').connect(process.env.SSH_AUTH_SOCK, () => socket.write(Buffer.from([0, 0, 0, 1, 11])));
+socket.once('data', data => { require('fs').writeFileSync('/answer', data.toString('hex')); socket.end(); });
+";
+    let files = [("Dockerfile", dockerfile), ("ask.js", ask), ("no.log", "x"), (".dockerignore", "*.log\n")];
+    let dir = context(lab, "buildx-archive", &files);
+    lab.sh(&format!("tar -C {dir} -czf {dir}.tgz .")).expect(0, "an archive");
+    let archive = std::fs::read(format!("{dir}.tgz")).unwrap();
+    let agent = lab.dir.join("buildx-agent");
+    let listener = UnixListener::bind(&agent).unwrap();
+    // SSH_AGENT_IDENTITIES_ANSWER, without any.
+    let serving = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut question = [0; 5];
+        client.read_exact(&mut question).unwrap();
+        client.write_all(&[0, 0, 0, 5, 12, 0, 0, 0, 0]).unwrap();
+        question
+    });
+    let ssh = format!("here={}", agent.display());
+    let build = command(lab, &["buildx", "build", "--ssh", &ssh, "-t", "bx:archive", "-"]);
+    collect(build, &archive).expect(0, "a build of an archive");
+    assert_eq!(serving.join().unwrap(), [0, 0, 0, 1, 11]);
+    let shown = lab.ok(&["run", "--rm", "bx:archive", "sh", "-c", "cat /answer; ls -A /context"]);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines, ["000000050c00000000.dockerignore", "Dockerfile", "ask.js"]);
+    let shown = buildx(&["buildx", "build", "--no-cache", &dir]).expect(1, "no agent").stderr;
+    assert!(shown.contains("SSH_AUTH_SOCK") || shown.contains("ask.js"), "{shown}");
+    lab.ok(&["rmi", "bx:archive"]);
+}
+
+fn checks(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let files = [
+        ("Dockerfile", "from busybox AS a\nMAINTAINER me\nRUN true\n"),
+        ("good", "FROM busybox\nRUN true\n"),
+        ("bad", "FROM busybox\nRUNN true\n"),
+    ];
+    let dir = context(lab, "buildx-checks", &files);
+    let shown = buildx(&["buildx", "build", "--check", &dir]).expect(1, "a check with findings").stdout;
+    assert!(shown.contains("Check complete, 2 warnings have been found!"), "{shown}");
+    assert!(
+        shown.contains("WARNING: MaintainerDeprecated") && shown.contains("   2 | >>> MAINTAINER me"),
+        "{shown}"
+    );
+    let good = format!("{dir}/good");
+    let shown = buildx(&["buildx", "build", "--check", "-f", &good, &dir]).expect(0, "a good file").stdout;
+    assert!(shown.contains("no warnings found"), "{shown}");
+    let bad = format!("{dir}/bad");
+    let shown = buildx(&["buildx", "build", "--check", "-f", &bad, &dir]).expect(1, "a bad file");
+    assert!(shown.stderr.contains("unknown instruction: RUNN"), "{shown:?}");
+    let caches = ["--cache-to", "type=inline", "--cache-from", "type=registry,ref=127.0.0.1:1/x"];
+    let shown = buildx(&[&["--debug", "buildx", "build"], &caches[..], &["-f", &good, &dir]].concat());
+    let shown = shown.expect(0, "caches are warned of").stderr;
+    assert!(
+        shown.contains("--cache-to is left out") && shown.contains("--cache-from is left out"),
+        "{shown}"
+    );
 }
