@@ -157,7 +157,7 @@ impl Builder {
         check_platform(request, &host)?;
         let root =
             at::open_root(&request.context).map_err(BuildError::sys("open the context", &request.context))?;
-        let (mut file, ignore) = read_files(&root, &request.dockerfile)?;
+        let (mut file, ignore) = read_files(&root, request)?;
         file.contexts = request.contexts.keys().cloned().collect();
         plan::check(&file)?;
         if lint::is_wanted(&file, &request.args)? {
@@ -238,9 +238,12 @@ fn check_platform(request: &BuildRequest, host: &Platform) -> Result<()> {
 }
 
 /// The Dockerfile and the ignore rules that go with it.
-fn read_files(root: &OwnedFd, source: &DockerfileSource) -> Result<(Dockerfile, Ignore)> {
-    let (name, text) = read_dockerfile(root, source)?;
+fn read_files(root: &OwnedFd, request: &BuildRequest) -> Result<(Dockerfile, Ignore)> {
+    let (name, text) = read_dockerfile(root, &request.dockerfile)?;
     let file = parse(&name, &text)?;
+    if request.filtered {
+        return Ok((file, Ignore::default()));
+    }
     let own = format!("{name}.dockerignore");
     Ok((file, read_ignore(root, &[&own, ".dockerignore"])?))
 }

@@ -37,6 +37,8 @@ pub enum NamedContext {
 pub struct BuildRequest {
     /// A directory that holds the context and doesn't change during the build.
     pub context: PathBuf,
+    /// The context holds what is to be copied and no more: ignore rules in it are files like any other.
+    pub filtered: bool,
     pub dockerfile: DockerfileSource,
     /// `--build-arg`.
     pub args: BTreeMap<String, String>,
@@ -72,6 +74,7 @@ impl BuildRequest {
     pub fn new(context: impl Into<PathBuf>) -> Self {
         Self {
             context: context.into(),
+            filtered: false,
             dockerfile: DockerfileSource::InContext("Dockerfile".into()),
             args: BTreeMap::new(),
             target: None,

@@ -99,6 +99,8 @@ async fn prepare(
     let directories = Directories { sessions: &shared.sessions, build, attributes };
     let Fetched { name, text, contexts } = directories.fetch_all(dir, with_context).await?;
     wanted.contexts = contexts;
+    // The client has left out what is to be ignored; of an archive, nothing is.
+    wanted.filtered = true;
     wanted.session = Arc::new(Lender::new(session, &shared.scratch));
     wanted.dockerfile = DockerfileSource::Text { name, text };
     Ok(wanted)

@@ -7,10 +7,14 @@ use naru_image::Lease;
 use naru_types::{Digest, ImageRef};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-/// Builds at once.
-const BUILDS_MAX: usize = 64;
+/// Builds at once, those that have just ended among them.
+const BUILDS_MAX: usize = 256;
+/// For how long an ended build's progress can be asked for: a client on a busy machine may ask after the build was over.
+const ENDED_KEPT: Duration = Duration::from_secs(10);
 /// What is kept of one build's progress, in bytes; then output is left out.
 const PROGRESS_BYTES_MAX: usize = 8 << 20;
 
@@ -124,7 +128,17 @@ impl Builds {
         Ok(Guard { builds: Arc::clone(self), id: id.to_owned(), build })
     }
 
+    /// One that goes on.
     pub async fn find(&self, id: &str) -> Result<Arc<Build>> {
+        let found = self.find_told(id).await?;
+        if found.cancel.load(Ordering::Relaxed) {
+            return Err(Error::NoBuild { id: id.to_owned() });
+        }
+        Ok(found)
+    }
+
+    /// One that goes on, or has ended a moment ago.
+    pub async fn find_told(&self, id: &str) -> Result<Arc<Build>> {
         self.0.find(id).await.ok_or_else(|| Error::NoBuild { id: id.to_owned() })
     }
 }
@@ -140,6 +154,34 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.build.cancel.store(true, Ordering::Relaxed);
         self.build.end_progress();
-        self.builds.0.close(&self.id);
+        // The image may go now, if nothing else wants it.
+        drop(self.build.made.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let (builds, id) = (Arc::clone(&self.builds), std::mem::take(&mut self.id));
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tokio::time::sleep(ENDED_KEPT).await;
+                builds.0.close(&id);
+            })),
+            // The daemon ends.
+            Err(_) => builds.0.close(&id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_ended_build_is_told_of_for_a_while() {
+        let builds = Arc::new(Builds::default());
+        let guard = builds.open("a", Build::default()).unwrap();
+        guard.build.tell(b"told".to_vec(), false);
+        assert!(builds.find("a").await.is_ok());
+        drop(guard);
+        assert!(builds.find("a").await.is_err());
+        let late = builds.find_told("a").await.unwrap();
+        assert_eq!(late.progress(0).await.unwrap().as_slice(), b"told");
+        assert!(late.progress(1).await.is_none());
     }
 }

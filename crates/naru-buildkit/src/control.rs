@@ -164,7 +164,7 @@ pub async fn status(shared: Arc<Shared>, message: bytes::Bytes, writer: Writer) 
             }
             Ok(())
         })?;
-        let build = shared.builds.find(&id).await?;
+        let build = shared.builds.find_told(&id).await?;
         for number in 0.. {
             let next = tokio::select! {
                 next = build.progress(number) => next,
