@@ -38,9 +38,10 @@ impl Residue {
                 "builds",
                 lines(format!("find {dir}/root/build-tmp {dir}/root/build-contexts {dir}/root/staging")),
             ),
-            ("keeper mounts", lines(format!("cat /proc/{keeper}/mountinfo"))),
+            // Other mounts come and go with whatever else runs on the machine.
+            ("keeper mounts", lines(format!("grep {dir} /proc/{keeper}/mountinfo"))),
             ("keeper descriptors", lines(format!("ls /proc/{keeper}/fd"))),
-            ("daemon mounts", lines(format!("cat /proc/{daemon}/mountinfo"))),
+            ("daemon mounts", lines(format!("grep {dir} /proc/{daemon}/mountinfo"))),
             ("daemon's network namespaces", lines(format!("ls -l /proc/{daemon}/fd | grep net:"))),
         ]);
         Self { counts, daemon_fds: lines(format!("ls /proc/{daemon}/fd")) }
