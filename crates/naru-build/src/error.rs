@@ -64,6 +64,9 @@ pub enum BuildError {
     /// Wrong or unsupported at one place of the Dockerfile.
     #[error("{}:{}: {message}{}", at.file, at.line, quote(&at.text))]
     Dockerfile { at: Box<Position>, message: String, hint: Option<String>, unsupported: bool },
+    /// COPY or ADD of something that isn't there; `message` is dockerd's.
+    #[error("{}:{}: {message}{}", at.file, at.line, quote(&at.text))]
+    NoSource { at: Box<Position>, message: String, pattern: String, hint: Option<String> },
     #[error("{file}: {message}")]
     File { file: String, message: String, hint: Option<String> },
     #[error("unable to evaluate symlinks in Dockerfile path: {name}: no such file or directory")]
@@ -110,7 +113,10 @@ impl BuildError {
     /// The instruction that failed, if it was one.
     pub fn position(&self) -> Option<&Position> {
         match self {
-            Self::Dockerfile { at, .. } | Self::At { at, .. } | Self::Command { at, .. } => Some(at),
+            Self::Dockerfile { at, .. }
+            | Self::NoSource { at, .. }
+            | Self::At { at, .. }
+            | Self::Command { at, .. } => Some(at),
             _ => None,
         }
     }
@@ -119,6 +125,7 @@ impl BuildError {
         match self {
             Self::Dockerfile { unsupported: true, .. } => Kind::NotImplemented,
             Self::Dockerfile { .. }
+            | Self::NoSource { .. }
             | Self::File { .. }
             | Self::NoDockerfile { .. }
             | Self::NoTarget { .. }
@@ -133,7 +140,9 @@ impl BuildError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Dockerfile { hint, .. } | Self::File { hint, .. } => hint.clone(),
+            Self::Dockerfile { hint, .. } | Self::NoSource { hint, .. } | Self::File { hint, .. } => {
+                hint.clone()
+            }
             Self::NoDockerfile { .. } => Some("name the file with -f, relative to the context".into()),
             Self::NoTarget { known, .. } if known.is_empty() => {
                 Some("no stage of the Dockerfile has a name".into())

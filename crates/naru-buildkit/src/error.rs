@@ -88,6 +88,11 @@ impl Error {
             BuildError::Command { command, code, .. } => {
                 format!("process {command:?} did not complete successfully: exit code: {code}")
             }
+            // BuildKit finds it missing when it hashes it.
+            BuildError::NoSource { pattern, .. } => format!(
+                "failed to compute cache key: failed to calculate checksum: \"/{}\": not found",
+                pattern.trim_start_matches('/')
+            ),
             other => naru_types::Error::from(other).chain(),
         };
         Self::Build { message, excerpt }

@@ -75,13 +75,16 @@ impl SourceTree {
     }
 
     fn not_found(&self, at: &Position, keyword: &str, pattern: &str) -> BuildError {
-        if !self.owned_by_root {
-            return at.error(format!("{keyword} failed: lstat {pattern}: no such file or directory"));
-        }
-        let message = format!(
-            "{keyword} failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist"
-        );
-        at.hinted(message, "paths are relative to the context directory, not to the Dockerfile")
+        let (message, hint) = if self.owned_by_root {
+            let why = "file not found in build context or excluded by .dockerignore";
+            (
+                format!("{keyword} failed: {why}: stat {pattern}: file does not exist"),
+                Some("paths are relative to the context directory, not to the Dockerfile".to_owned()),
+            )
+        } else {
+            (format!("{keyword} failed: lstat {pattern}: no such file or directory"), None)
+        };
+        BuildError::NoSource { at: Box::new(at.clone()), message, pattern: pattern.to_owned(), hint }
     }
 
     /// The entries of `base` that match one component of a pattern.
