@@ -6,7 +6,8 @@ use serde_json::Value;
 use std::process::Command;
 
 /// (crate, layer).
-pub const LAYERS: [(&str, u8); 19] = [
+pub const LAYERS: [(&str, u8); 20] = [
+    ("naru-fuzz", 6),
     ("naru", 6),
     ("naru-api", 5),
     ("naru-cli", 5),

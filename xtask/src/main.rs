@@ -22,6 +22,7 @@ usage: cargo xtask COMMAND
   guest    the runtime's tests in a virtual machine: Debian's kernel, only cgroup v2, systemd, AppArmor
            guest rootless: the tests of an unprivileged user; guest NAME…: test binaries by name
   guards   takes one guard of the runtime out at a time and sees the test fail that is for it; guards NAME…: these
+  fuzz     made inputs against all that reads bytes of strangers; fuzz [TARGET] [--seconds N], see fuzz/README.md
   tidy     only the fast checks: format, layers, file sizes
   images   only make the base images that demo and test use
   setup    only install the system packages that demo and test need";
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(),
         Some("guest") => guest::run(std::env::args().skip(2)),
         Some("guards") => guards::check(std::env::args().skip(2)),
+        Some("fuzz") => fuzz(std::env::args().skip(2)),
         Some("tidy") => tidy::run(),
         Some("images") => setup::ensure().and_then(|()| images::ensure_all().map(drop)),
         Some("setup") => setup::ensure(),
@@ -49,4 +51,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn fuzz(args: impl Iterator<Item = String>) -> process::Result<()> {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--package", "naru-fuzz", "--"]).args(args);
+    process::run(cargo.current_dir(process::repository()))
 }

@@ -29,6 +29,8 @@ pub mod build;
 pub mod changes;
 pub mod error;
 mod flight;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod gc;
 pub mod import;
 pub mod index;

@@ -24,6 +24,8 @@
 
 mod database;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gc;
 mod http;
 mod manifest;
