@@ -2,6 +2,7 @@
 //! manifests") and of the image specification ("Digests"). Nothing else gets further than this file, so
 //! that no text of a client can become a path.
 
+use naru_types::id::hex;
 use sha2::{Digest as _, Sha256, Sha512};
 use std::fmt;
 
@@ -189,11 +190,6 @@ impl Hasher {
         };
         Digest { algorithm, hex }
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble & 0xf)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 #[cfg(test)]

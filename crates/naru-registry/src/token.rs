@@ -4,15 +4,14 @@
 
 use crate::database::{locked, now};
 use crate::error::{RegistryError, Result};
-use crate::name::{RepositoryName, hex};
+use crate::name::RepositoryName;
 use crate::store::Store;
 use base64::Engine as _;
+use naru_types::id::hex;
 use rusqlite::{OptionalExtension, params};
-use rustix::rand::GetRandomFlags;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -228,14 +227,7 @@ fn is_equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 pub(crate) fn random<const BYTES: usize>() -> Result<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    let got = rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty());
-    // Up to 256 bytes come whole (getrandom(2)).
-    match got {
-        Ok(count) if count == BYTES => Ok(bytes),
-        Ok(_) => Err(RegistryError::Random { source: io::ErrorKind::UnexpectedEof.into() }),
-        Err(errno) => Err(RegistryError::Random { source: errno.into() }),
-    }
+    naru_kernel::random::bytes().map_err(|source| RegistryError::Random { source })
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use crate::database::locked;
 use crate::error::{RegistryError, Result};
-use crate::name::{Algorithm, Digest, Hasher, RepositoryName, hex};
+use crate::name::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::store::Store;
 use crate::token::random;
 use bytes::Bytes;
+use naru_types::id::hex;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};

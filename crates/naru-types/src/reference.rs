@@ -120,16 +120,18 @@ impl ImageRef {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository as Docker shows it: `nginx`, `user/app`, `localhost:5000/app`.
+    /// The repository as Docker shows it: `nginx`, `user/app`, `localhost:5000/app`. Where the short form
+    /// would be read as something else (`docker.io/reg.lan/app`, 64 hex digits), it stays in full.
     pub fn familiar_repository(&self) -> String {
-        if self.domain == DEFAULT_DOMAIN {
-            let path = match self.path.strip_prefix(OFFICIAL_PREFIX) {
-                Some(short) if !short.contains('/') => short,
-                _ => &self.path,
-            };
-            return path.to_owned();
-        }
-        self.repository()
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        let is_read_back = || {
+            let (domain, path) = split_domain(short);
+            domain == self.domain && path == self.path && !crate::id::is_full_id(short)
+        };
+        if self.domain == DEFAULT_DOMAIN && is_read_back() { short.to_owned() } else { self.repository() }
     }
 
     /// The whole reference as Docker shows it: `nginx:latest`, `app@sha256:…`.
@@ -229,10 +231,12 @@ mod tests {
             ("localhost:5000/a/b:t", "localhost:5000/a/b:t", "localhost:5000/a/b:t"),
             ("ghcr.io/x/y_z__w-1.2", "ghcr.io/x/y_z__w-1.2", "ghcr.io/x/y_z__w-1.2"),
             ("[::1]:5000/a", "[::1]:5000/a", "[::1]:5000/a"),
+            ("docker.io/reg.lan/app", "docker.io/reg.lan/app", "docker.io/reg.lan/app"),
         ] {
             let parsed = ImageRef::parse(text).unwrap();
             assert_eq!((parsed.to_string().as_str(), parsed.familiar().as_str()), (full, familiar));
             assert_eq!(ImageRef::parse(full).unwrap(), parsed);
+            assert_eq!(ImageRef::parse(familiar).unwrap(), parsed);
         }
         assert_eq!(ImageRef::parse("a").unwrap().with_default_tag().familiar(), "a:latest");
     }

@@ -215,28 +215,37 @@ fn push_references(store: &naru_image::Store, base: &ImageRef, tag: &str) -> Res
     Ok(all)
 }
 
+/// As in moby's `postImagesLoad`, the status is 200 whatever comes: what goes wrong is a line of the stream,
+/// which is where clients look for it.
 pub async fn load(context: Arc<ApiContext>, mut request: Request) -> Result<Response> {
     let quiet = request.query.flag("quiet");
     let mut reader = request.reader();
     streamed(move |lines| {
-        let progress = |step: Progress| {
-            if !quiet {
-                say(lines, &message(&step));
-            }
-        };
-        for image in context.engine.images().load(&mut reader, &progress)? {
-            for tag in &image.tags {
-                say(lines, &Message::stream(format!("Loaded image: {tag}\n")));
-            }
-            let id = image.id.to_string();
-            if image.tags.is_empty() {
-                say(lines, &Message::stream(format!("Loaded image ID: {id}\n")));
-            }
-            emit(&context.engine, "load", &id, &id);
+        if let Err(error) = load_images(&context, &mut reader, lines, quiet) {
+            say(lines, &respond::error_line(&error));
         }
         Ok(())
     })
     .await
+}
+
+fn load_images(context: &ApiContext, reader: &mut dyn io::Read, lines: &Lines, quiet: bool) -> Result<()> {
+    let progress = |step: Progress| {
+        if !quiet {
+            say(lines, &message(&step));
+        }
+    };
+    for image in context.engine.images().load(reader, &progress)? {
+        for tag in &image.tags {
+            say(lines, &Message::stream(format!("Loaded image: {tag}\n")));
+        }
+        let id = image.id.to_string();
+        if image.tags.is_empty() {
+            say(lines, &Message::stream(format!("Loaded image ID: {id}\n")));
+        }
+        emit(&context.engine, "load", &id, &id);
+    }
+    Ok(())
 }
 
 pub async fn save(context: Arc<ApiContext>, request: Request) -> Result<Response> {

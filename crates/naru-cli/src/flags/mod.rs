@@ -14,12 +14,19 @@ pub use run::*;
 
 use clap::{Args, Parser, Subcommand};
 
+/// Roles of the binary with flags of their own, which the command line's parser never sees.
+const ROLES: &str = "\
+Without the daemon:
+  registry    Serve a container registry of naru's own; see naru registry --help
+  daemon      Run the engine in the foreground; see naru daemon --help";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "naru",
     version,
     about = "Containers, builds, deploys and HTTPS on one Linux server",
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_help = ROLES
 )]
 pub struct Cli {
     /// Daemon socket to connect to, as unix:///path (default: $DOCKER_HOST, else naru's own)
