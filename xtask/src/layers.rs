@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// (crate, layer).
-pub const LAYERS: [(&str, u8); 20] = [
+pub const LAYERS: [(&str, u8); 21] = [
     ("naru-fuzz", 6),
     ("naru", 6),
     ("naru-api", 5),
@@ -16,6 +16,7 @@ pub const LAYERS: [(&str, u8); 20] = [
     ("naru-buildkit", 4),
     ("naru-engine", 3),
     ("naru-build", 3),
+    ("naru-bootstrap", 3),
     ("naru-runtime", 2),
     ("naru-image", 2),
     ("naru-net", 2),

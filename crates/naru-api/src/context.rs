@@ -1,5 +1,6 @@
 //! What the handlers work with, and the port to the operations layer.
 
+use naru_bootstrap::Bootstrapper;
 use naru_build::Builder;
 use naru_buildkit::BuildKit;
 use naru_engine::Engine;
@@ -16,6 +17,7 @@ pub struct ApiContext {
     pub engine: Arc<Engine>,
     pub builder: Builder,
     pub buildkit: BuildKit,
+    pub bootstrapper: Bootstrapper,
     pub ops: Arc<dyn OpsFace>,
     /// What `POST /naru/v1/images/gc` does when it isn't told.
     pub image_gc: GcPolicy,

@@ -250,3 +250,19 @@ pub struct ImageGcItem {
     pub reason: String,
     pub bytes: u64,
 }
+
+/// `POST /naru/v1/images/bootstrap`; the answer is a stream of [`crate::message::Message`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bootstrap {
+    /// `debian:bookworm`, or `busybox`.
+    pub base: String,
+    /// The image's name; empty: `base`.
+    pub tag: String,
+    pub mirror: Option<String>,
+    /// OpenPGP keys in base64.
+    pub keyring: Option<String>,
+    pub include: Vec<String>,
+    /// Such as `20250520T000000Z`.
+    pub snapshot: Option<String>,
+}

@@ -77,6 +77,8 @@ struct ConfigFile {
     default_runtime: String,
     /// When images that nobody uses are deleted. Empty: never by themselves.
     image_gc: ImageGcPolicy,
+    /// Distribution → address of the mirror that `naru image bootstrap` takes in place of the host's apt sources.
+    bootstrap_mirrors: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +92,7 @@ pub struct DaemonConfig {
     pub image_gc: GcPolicy,
     pub engine: EngineConfig,
     pub ops: OpsConfig,
+    pub bootstrap_mirrors: BTreeMap<String, String>,
     pub socket: PathBuf,
     pub detached: bool,
 }
@@ -108,6 +111,7 @@ impl DaemonConfig {
         };
         let subnet = flags.bip.or(file.bip).unwrap_or_else(|| "172.17.0.0/16".into());
         Ok(Self {
+            bootstrap_mirrors: file.bootstrap_mirrors,
             socket: socket.unwrap_or_else(|| run.join("naru.sock")),
             detached: flags.detached,
             image_gc: naru_api::image_gc_policy(&file.image_gc)?,

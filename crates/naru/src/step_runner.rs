@@ -1,5 +1,6 @@
-//! The builder's port to containers: RUN steps as processes of the engine.
+//! The ports of the builder and of the bootstrap to containers: their steps as processes of the engine.
 
+use naru_bootstrap::{Runner, Step};
 use naru_build::{StepExit, StepMountKind, StepNetwork, StepRunner, StepSpec, Stream};
 use naru_engine::{Engine, StepProcess};
 use naru_runtime::lower::ResolvedBind;
@@ -30,6 +31,34 @@ impl StepRunner for EngineSteps {
             output(stream, bytes);
         })?;
         Ok(StepExit { code })
+    }
+}
+
+/// The commands that configure a new root: as any step of a build, but never with a network.
+pub struct BootstrapSteps(pub Arc<Engine>);
+
+impl Runner for BootstrapSteps {
+    fn run(&self, step: &Step, output: &mut dyn FnMut(&[u8])) -> Result<i32> {
+        let mut spec = ContainerSpec { hostname: "localhost".into(), ..ContainerSpec::default() };
+        spec.process.cmd = Some(step.args.clone());
+        spec.process.env.clone_from(&step.env);
+        spec.process.working_dir = "/".into();
+        spec.network.mode = NetworkMode::None;
+        let bind = step.bind.iter().map(|(source, target)| ResolvedBind {
+            source: source.clone(),
+            target: target.clone(),
+            read_only: true,
+            propagation: Propagation::Rprivate,
+        });
+        let process = StepProcess {
+            id: step.id.clone(),
+            spec,
+            lower: vec![step.lower.clone()],
+            upper: step.upper.clone(),
+            work: step.work.clone(),
+            binds: bind.collect(),
+        };
+        self.0.run_step(&process, &step.cancel, &mut |_, bytes| output(bytes))
     }
 }
 

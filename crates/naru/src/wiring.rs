@@ -3,14 +3,16 @@
 use crate::buildkit_host::EngineHost;
 use crate::config::DaemonConfig;
 use crate::ops_face::OpsAdapter;
-use crate::step_runner::EngineSteps;
+use crate::step_runner::{BootstrapSteps, EngineSteps};
 use naru_api::ApiContext;
+use naru_bootstrap::Bootstrapper;
 use naru_build::Builder;
 use naru_buildkit::BuildKit;
 use naru_engine::Engine;
 use naru_image::GcPolicy;
 use naru_ops::Ops;
 use naru_types::{Error, Result};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -39,6 +41,7 @@ impl Daemon {
                 Arc::new(EngineHost(Arc::clone(&engine))),
             ),
             engine: Arc::clone(&engine),
+            bootstrapper: bootstrapper(&engine, &config.bootstrap_mirrors)?,
             builder,
             ops: Arc::new(OpsAdapter::new(Arc::clone(&ops), &config.ops)),
             build_contexts: contexts,
@@ -93,6 +96,12 @@ async fn builder(engine: &Arc<Engine>) -> Result<Builder> {
     opened
         .await
         .map_err(|error| Error::internal("opening the builder broke off: this is a bug").with_source(error))?
+}
+
+fn bootstrapper(engine: &Arc<Engine>, mirrors: &BTreeMap<String, String>) -> Result<Bootstrapper> {
+    let store = engine.images().as_ref().clone();
+    let steps = Arc::new(BootstrapSteps(Arc::clone(engine)));
+    Ok(Bootstrapper::open(store, &engine.config().root, steps)?.with_mirrors(mirrors.clone()))
 }
 
 /// Contexts that a killed daemon left are nobody's any more.

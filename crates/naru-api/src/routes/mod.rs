@@ -4,6 +4,7 @@ mod absent;
 mod archive;
 mod attach;
 mod auth;
+mod bootstrap;
 mod build;
 mod build_extras;
 mod buildkit;
@@ -135,6 +136,7 @@ fn networks_and_volumes() -> Vec<Route<ApiContext>> {
 fn own() -> Vec<Route<ApiContext>> {
     routes![
         POST "/naru/v1/containers" => naru::create_container,
+        POST "/naru/v1/images/bootstrap" => bootstrap::bootstrap,
         GET "/naru/v1/routes" => naru::routes,
         GET "/naru/v1/deploys" => naru::deploys,
         POST "/naru/v1/deploys" => naru::deploy_started,

@@ -3,6 +3,7 @@
 mod alerts;
 mod archive;
 mod attach;
+mod bootstrap;
 mod build;
 mod build_extras;
 mod cp;
@@ -69,6 +70,7 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Image(command) => match command {
             ImageCommand::Verify(flags) => image_care::verify(&api, &flags),
             ImageCommand::Gc(flags) => image_care::gc(&api, &flags),
+            ImageCommand::Bootstrap(flags) => bootstrap::bootstrap(&api, &flags),
         },
         Command::Network(command) => network::network(&api, command),
         Command::Volume(command) => volume::volume(&api, command),

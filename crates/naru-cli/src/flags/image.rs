@@ -8,6 +8,8 @@ pub enum ImageCommand {
     Verify(VerifyFlags),
     /// Delete images that nobody uses, by the configured policy or the limits given here
     Gc(ImageGcFlags),
+    /// Make a base image from the signed packages of a distribution, without a registry
+    Bootstrap(BootstrapFlags),
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +41,30 @@ pub struct ImageGcFlags {
     /// How full the disk may be, such as 85%
     #[arg(long, value_name = "PERCENT")]
     pub disk: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BootstrapFlags {
+    /// Print the image's id only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Name of the image (default: BASE)
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Option<String>,
+    /// The mirror: the address of the directory that holds `dists` (default: the host's apt sources)
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Packages beside the minimal ones
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    pub include: Vec<String>,
+    /// The archive as it was then, such as 20250520T000000Z
+    #[arg(long, value_name = "TIME")]
+    pub snapshot: Option<String>,
+    /// OpenPGP keys that the archive must be signed by (default: the distribution's, as this host has them)
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<String>,
+    /// DISTRIBUTION:SUITE, such as debian:bookworm; or busybox[:SUITE]
+    pub base: String,
 }
 
 #[derive(Debug, Args)]
