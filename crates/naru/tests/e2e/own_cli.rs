@@ -7,6 +7,7 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("own_run_exec_logs", run_exec_logs),
     ("own_cp_keeps_files", cp),
     ("own_errors_have_hints", errors),
+    ("own_images_are_verified_and_collected", image_care),
     ("own_signals_reach_the_container", signals),
     ("the_first_command_starts_a_daemon", first_command),
     ("the_binary_is_static", is_static),
@@ -68,6 +69,35 @@ fn cp(lab: &Lab) {
     ok(lab, &["rm", "-f", "own"]);
     std::fs::remove_dir_all(&local).unwrap();
     std::fs::remove_dir_all(&back).unwrap();
+}
+
+fn image_care(lab: &Lab) {
+    let archive = lab.dir.join("care.tar");
+    let tree = lab.dir.join("care");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("whole"), "of one piece").unwrap();
+    lab.sh(&format!("tar -C {} -cf {} whole", tree.display(), archive.display()));
+    let id = ok(lab, &["import", &archive.display().to_string(), "care:1"]);
+    assert_eq!(ok(lab, &["image", "verify", "care:1"]), "care:1: ok");
+    let all = ok(lab, &["image", "verify"]);
+    assert!(all.lines().count() >= 2 && all.lines().all(|line| line.ends_with(": ok")), "{all}");
+    let layers = ok(lab, &["inspect", "-f", "{{json .GraphDriver.Data.UpperDir}}", &id]);
+    let layer = std::path::PathBuf::from(layers.trim_matches('"'));
+    std::fs::write(layer.join("whole"), "").unwrap();
+    let found = lab.naru(&["image", "verify", "care:1"], &lab.dir).expect(1, "a damaged image");
+    assert!(found.stdout.starts_with("care:1: damaged\n"), "{found:?}");
+    assert!(found.stdout.contains(": whole 12 of its 12 bytes are missing"), "{found:?}");
+    let repair =
+        lab.naru(&["image", "verify", "--repair", "care:1"], &lab.dir).expect(1, "no registry has it");
+    assert!(repair.stdout.contains("did not come from a registry"), "{repair:?}");
+    let dry = ok(lab, &["image", "gc", "--dry-run", "--keep-bytes", "0"]);
+    assert!(dry.contains("care:1 (bytes, 12B)"), "{dry}");
+    // Nothing is configured, so nothing goes; nor does what is within the limits.
+    ok(lab, &["image", "gc"]);
+    ok(lab, &["image", "gc", "--per-repository", "1000", "--max-age", "10000h"]);
+    lab.naru(&["image", "gc", "--disk", "85"], &lab.dir).expect(1, "a percentage without its sign");
+    assert_eq!(ok(lab, &["images", "-q", "care"]).lines().count(), 1);
+    ok(lab, &["rmi", "care:1"]);
 }
 
 fn errors(lab: &Lab) {
