@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// (a file that proves the package is there, the Debian package). What is tested against is the real thing.
-const NEEDED: [(&str, &str); 19] = [
+const NEEDED: [(&str, &str); 22] = [
     ("/usr/bin/gpg", "gnupg"),
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/umoci", "umoci"),
+    ("/usr/bin/podman", "podman"),
+    ("/usr/bin/buildah", "buildah"),
+    ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/pgrep", "procps"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
     ("/usr/bin/docker-registry", "docker-registry"),

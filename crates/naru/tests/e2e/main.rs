@@ -16,6 +16,7 @@ mod own_cli;
 mod project;
 mod registries;
 mod rootless;
+mod round_trips;
 mod runtimes;
 mod storm;
 mod userns;
@@ -40,6 +41,7 @@ fn tests() -> Vec<Test> {
         build::TESTS,
         buildx::TESTS,
         registries::TESTS,
+        round_trips::TESTS,
         bad_input::TESTS,
         project::TESTS,
         rootless::TESTS,
