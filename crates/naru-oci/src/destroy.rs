@@ -10,6 +10,7 @@ use naru_runtime::cgroup::Cgroup;
 use naru_runtime::hooks::{self, HookInput};
 use naru_runtime::oci::Spec;
 use naru_runtime::resctrl;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// A stopped container. Goes on after an error, and tells the first.
@@ -74,10 +75,20 @@ fn remove_cgroup(state: &State, known: Option<&Cgroup>) -> Result<(), OciError> 
     Ok(cgroup.delete()?)
 }
 
+/// Under another name first, in one act: a create that had made the directory and not yet locked it would otherwise find
+/// it without its lock file, take it for its own, and lose what it writes there to us. The name is none that an id can
+/// have; what a killed removal leaves under it goes with the next removal by a process of the same number.
 fn remove_directory(directory: &Path) -> Result<(), OciError> {
-    match std::fs::remove_dir_all(directory) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(|cause| OciError::file("remove", directory, cause)),
+    let failed = |cause| OciError::file("remove", directory, cause);
+    let aside = directory.with_file_name(format!("~{}", std::process::id()));
+    let mut renamed = std::fs::rename(directory, &aside);
+    if renamed.as_ref().is_err_and(|cause| cause.kind() == ErrorKind::DirectoryNotEmpty) {
+        std::fs::remove_dir_all(&aside).map_err(failed)?;
+        renamed = std::fs::rename(directory, &aside);
+    }
+    match renamed.and_then(|()| std::fs::remove_dir_all(&aside)) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map_err(failed),
     }
 }
 

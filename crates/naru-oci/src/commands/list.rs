@@ -5,6 +5,7 @@ use super::{Call, Command, NONE, print, print_json};
 use crate::container::Container;
 use crate::error::OciError;
 use crate::flags::{Order, flag, value};
+use crate::store::check_id;
 use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 
@@ -57,7 +58,9 @@ fn containers(call: &mut Call<'_>) -> Result<Vec<(Container, String)>, OciError>
     let mut found = Vec::new();
     for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let name = entry.file_name();
-        let (Some(id), Ok(meta)) = (name.to_str(), entry.metadata()) else { continue };
+        // What is no id is being removed.
+        let Some(id) = name.to_str().filter(|name| check_id(name).is_ok()) else { continue };
+        let Ok(meta) = entry.metadata() else { continue };
         match Container::load(call.globals, id) {
             Ok(container) => found.push((container, owner(meta.uid()))),
             // Being made, or removed, right now.
