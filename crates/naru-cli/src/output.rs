@@ -88,6 +88,17 @@ pub fn build_progress(response: impl Read, quiet: bool) -> Result<Option<String>
     Ok(id)
 }
 
+/// A stream whose last status is its result, as the id that an import ends with.
+pub fn last_status(response: impl Read) -> Result<Option<String>> {
+    let mut last = None;
+    messages(response, |message| {
+        if let Some(status) = message.get("status").and_then(Value::as_str) {
+            last = Some(status.to_owned());
+        }
+    })?;
+    Ok(last)
+}
+
 /// The findings of a check.
 pub fn build_check(response: impl Read) -> Result<BuildCheck> {
     let mut found = None;

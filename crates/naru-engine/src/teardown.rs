@@ -36,6 +36,10 @@ pub fn teardown(engine: &Arc<Engine>, container: &Arc<Container>) {
 
 /// Removes what is left of a container that does not run: files, anonymous volumes, the row.
 pub fn delete(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+    // A keeper that died between telling an exit and forgetting it has left the entry to the next.
+    if let Ok(keeper) = engine.keeper() {
+        let _ = keeper.forget(&Target::container(container.id.clone()));
+    }
     for dir in [&container.paths.bundle, &container.paths.dir] {
         remove_tree(dir)?;
     }

@@ -56,7 +56,8 @@ pub fn import(api: &Api, flags: &ImportFlags) -> Outcome {
     parameters.extend(flags.change.iter().map(|change| ("changes", Some(change.as_str()))));
     let path = format!("/images/create{}", query(&parameters));
     let response = api.stream("POST", &path, Body::Tar(input))?;
-    output::progress(response, false)?;
+    let id = output::last_status(response)?;
+    output::line(id.ok_or_else(|| Error::internal("the import ended without an image"))?);
     Ok(0)
 }
 

@@ -81,9 +81,9 @@ fn image_care(lab: &Lab) {
     assert_eq!(ok(lab, &["image", "verify", "care:1"]), "care:1: ok");
     let all = ok(lab, &["image", "verify"]);
     assert!(all.lines().count() >= 2 && all.lines().all(|line| line.ends_with(": ok")), "{all}");
-    let layers = ok(lab, &["inspect", "-f", "{{json .GraphDriver.Data.UpperDir}}", &id]);
-    let layer = std::path::PathBuf::from(layers.trim_matches('"'));
-    std::fs::write(layer.join("whole"), "").unwrap();
+    let layer = lab.ok(&["image", "inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", &id]);
+    std::fs::write(std::path::Path::new(&layer).join("whole"), "")
+        .unwrap_or_else(|error| panic!("{layer}: {error}"));
     let found = lab.naru(&["image", "verify", "care:1"], &lab.dir).expect(1, "a damaged image");
     assert!(found.stdout.starts_with("care:1: damaged\n"), "{found:?}");
     assert!(found.stdout.contains(": whole 12 of its 12 bytes are missing"), "{found:?}");

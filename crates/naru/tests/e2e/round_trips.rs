@@ -46,6 +46,7 @@ fn scratch(lab: &Lab, name: &str) -> PathBuf {
 
 fn run(lab: &Lab, program: &str, args: &[&str]) -> Out {
     let mut command = lab.inside(program);
+    std::fs::write(lab.dir.join("no-logins.json"), "{}").unwrap();
     // Neither the logins of who runs the tests nor their configuration.
     command.args(args).env("REGISTRY_AUTH_FILE", lab.dir.join("no-logins.json"));
     command.env("DOCKER_CONFIG", lab.dir.join("docker-config")).env_remove("DOCKER_HOST");
