@@ -110,8 +110,9 @@ pub struct Cut {
 impl Recording {
     /// `fresh` is a copy of the disk as mkfs left it.
     pub fn open(log: &Path, fresh: &Path, file_system: &str) -> Self {
-        // btrfs has one superblock of 4 KiB with one checksum, and trusts the disk not to tear it.
-        let atom = if file_system == "btrfs" { BLOCK_BYTES } else { SECTOR_BYTES };
+        // The superblocks of btrfs (4 KiB) and ext4 (1 KiB) have one checksum each; both trust the disk not to tear them. That
+        // of xfs is one sector.
+        let atom = if file_system == "xfs" { SECTOR_BYTES } else { BLOCK_BYTES };
         let bytes = fs::read(log).unwrap();
         let mut events = Vec::new();
         let mut at = 0;
