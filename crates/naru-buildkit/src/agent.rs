@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::grpc::{Messages, Writer};
 use crate::session::Session;
-use crate::wire::{Out, fields};
+use crate::wire::{self, Out};
 use naru_build::{ContextDir, SshAgent};
 use std::fs::{File, Permissions};
 use std::os::fd::AsRawFd;
@@ -112,14 +112,7 @@ async fn to_agent(mut reading: OwnedReadHalf, writer: Writer) -> Result<()> {
 
 async fn to_client(mut messages: Messages, mut writing: OwnedWriteHalf) -> Result<()> {
     while let Some(message) = messages.next().await? {
-        let mut data = &[][..];
-        fields(&message, |field, value| {
-            if field == 1 {
-                data = value.bytes()?;
-            }
-            Ok(())
-        })?;
-        writing.write_all(data).await.map_err(Error::io("hand on the agent's answer"))?;
+        writing.write_all(wire::data(&message)?).await.map_err(Error::io("hand on the agent's answer"))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use crate::agent;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::wire::{Out, fields};
+use crate::wire::{self, Out};
 use naru_build::{BuildSession, Secret, SshAgent};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,12 +59,5 @@ impl BuildSession for Lender {
 
 async fn fetch(mut session: Session, id: &str) -> Result<Secret> {
     let message = session.unary(GET_SECRET, &Out::default().text(1, id)).await?;
-    let mut data = Vec::new();
-    fields(&message, |field, value| {
-        if field == 1 {
-            data = value.bytes()?.to_vec();
-        }
-        Ok(())
-    })?;
-    Ok(Secret::new(data))
+    Ok(Secret::new(wire::data(&message)?))
 }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::wire::{Value, fields};
+use naru_types::gomode;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use std::collections::BTreeMap;
@@ -17,15 +18,6 @@ const BYTES_MAX: u64 = 32 << 30;
 /// Files that are asked for and not yet complete.
 pub const OPEN_FILES_MAX: usize = 64;
 
-/// Go's os.FileMode bits.
-const GO_DIR: u64 = 1 << 31;
-const GO_LINK: u64 = 1 << 27;
-const GO_PIPE: u64 = 1 << 25;
-const GO_TYPE: u64 = GO_DIR | GO_LINK | GO_PIPE | 1 << 26 | 1 << 24 | 1 << 21 | 1 << 19;
-const GO_SETUID: u64 = 1 << 23;
-const GO_SETGID: u64 = 1 << 22;
-const GO_STICKY: u64 = 1 << 20;
-
 const SAFE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
@@ -33,7 +25,8 @@ const SAFE: ResolveFlags =
 #[derive(Clone, Debug, Default)]
 pub struct Stat {
     pub path: String,
-    pub mode: u64,
+    /// Go's.
+    pub mode: u32,
     pub mtime_ns: i64,
     pub link: String,
 }
@@ -44,7 +37,7 @@ impl Stat {
         fields(bytes, |field, value: Value<'_>| {
             match field {
                 1 => stat.path = value.text()?,
-                2 => stat.mode = value.number()?,
+                2 => stat.mode = value.number()? as u32,
                 6 => stat.mtime_ns = value.number()? as i64,
                 7 => stat.link = value.text()?,
                 _ => {}
@@ -93,15 +86,17 @@ impl Receiver {
         self.check(&stat.path)?;
         let step = || format!("make {:?} of the build context", stat.path);
         let (parent, name) = self.parent(&stat.path)?;
-        match stat.mode & GO_TYPE {
-            GO_DIR => {
+        match stat.mode & gomode::TYPE {
+            gomode::DIR => {
                 let mode = Mode::from_raw_mode(0o700);
                 fs::mkdirat(&parent, name, mode).map_err(Error::sys(step()))?;
                 self.directories.push(stat);
             }
-            GO_LINK => fs::symlinkat(stat.link.as_str(), &parent, name).map_err(Error::sys(step()))?,
-            GO_PIPE => {
-                let mode = Mode::from_raw_mode((stat.mode & 0o777) as u32);
+            gomode::SYMLINK => {
+                fs::symlinkat(stat.link.as_str(), &parent, name).map_err(Error::sys(step()))?
+            }
+            gomode::NAMED_PIPE => {
+                let mode = Mode::from_raw_mode(stat.mode & 0o777);
                 fs::mknodat(&parent, name, fs::FileType::Fifo, mode, 0).map_err(Error::sys(step()))?;
             }
             0 if !stat.link.is_empty() => {
@@ -189,10 +184,8 @@ impl Receiver {
     }
 }
 
-fn permissions(mode: u64) -> Mode {
-    let special = [(GO_SETUID, 0o4000), (GO_SETGID, 0o2000), (GO_STICKY, 0o1000)];
-    let special: u32 = special.iter().filter(|(bit, _)| mode & bit != 0).map(|(_, unix)| unix).sum();
-    Mode::from_raw_mode((mode & 0o777) as u32 | special)
+fn permissions(mode: u32) -> Mode {
+    Mode::from_raw_mode(gomode::permissions(mode))
 }
 
 fn times(mtime_ns: i64) -> Timestamps {
@@ -205,7 +198,7 @@ fn times(mtime_ns: i64) -> Timestamps {
 mod tests {
     use super::*;
 
-    fn stat(path: &str, mode: u64, link: &str) -> Stat {
+    fn stat(path: &str, mode: u32, link: &str) -> Stat {
         Stat { path: path.into(), mode, mtime_ns: 1, link: link.into() }
     }
 
@@ -213,9 +206,9 @@ mod tests {
     fn files_directories_and_links() {
         let dir = tempfile::tempdir().unwrap();
         let mut receiver = Receiver::new("context", dir.path()).unwrap();
-        receiver.entry(stat("d", GO_DIR | 0o555, "")).unwrap();
+        receiver.entry(stat("d", gomode::DIR | 0o555, "")).unwrap();
         receiver.entry(stat("d/f", 0o640, "")).unwrap();
-        receiver.entry(stat("l", GO_LINK | 0o777, "/etc")).unwrap();
+        receiver.entry(stat("l", gomode::SYMLINK | 0o777, "/etc")).unwrap();
         assert_eq!(receiver.ask().unwrap(), [1]);
         receiver.data(1, b"text").unwrap();
         assert!(!receiver.is_settled());
@@ -229,8 +222,8 @@ mod tests {
         for path in ["../x", "/etc/x", "a/../x", "", ".", "l/x", "missing/x", "d//x", "d/"] {
             let dir = tempfile::tempdir().unwrap();
             let mut receiver = Receiver::new("context", dir.path()).unwrap();
-            receiver.entry(stat("d", GO_DIR | 0o755, "")).unwrap();
-            receiver.entry(stat("l", GO_LINK | 0o777, "/tmp")).unwrap();
+            receiver.entry(stat("d", gomode::DIR | 0o755, "")).unwrap();
+            receiver.entry(stat("l", gomode::SYMLINK | 0o777, "/tmp")).unwrap();
             let taken = receiver.entry(stat(path, 0o644, "")).and_then(|()| receiver.ask());
             assert!(taken.is_err(), "{path:?}");
             assert!(receiver.entry(stat("hard", 0o644, "l/../../etc/passwd")).is_err());

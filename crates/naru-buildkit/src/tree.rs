@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::wire::Out;
+use naru_types::gomode;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -15,17 +17,6 @@ use std::sync::{Mutex, PoisonError};
 const DEPTH_MAX: usize = 512;
 /// Largest list of a file's extended attributes, in bytes (`XATTR_LIST_MAX`), and the largest value (`XATTR_SIZE_MAX`).
 const XATTR_BYTES_MAX: usize = 64 << 10;
-
-/// Go's os.FileMode.
-const GO_DIR: u64 = 1 << 31;
-const GO_LINK: u64 = 1 << 27;
-const GO_DEVICE: u64 = 1 << 26;
-const GO_PIPE: u64 = 1 << 25;
-const GO_SOCKET: u64 = 1 << 24;
-const GO_SETUID: u64 = 1 << 23;
-const GO_SETGID: u64 = 1 << 22;
-const GO_CHAR_DEVICE: u64 = 1 << 21;
-const GO_STICKY: u64 = 1 << 20;
 
 const SAFE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -95,8 +86,10 @@ impl Walk<'_> {
                     link = first.as_os_str().as_bytes().to_vec();
                 }
             }
-            let xattrs =
-                if kind == FileType::Symlink { Vec::new() } else { xattrs(dir.as_fd(), &name, kind) };
+            let xattrs = match kind {
+                FileType::RegularFile | FileType::Directory => xattrs(dir.as_fd(), &name, &path)?,
+                _ => Vec::new(),
+            };
             if kind == FileType::RegularFile && link.is_empty() {
                 let mut files = self.tree.files.lock().unwrap_or_else(PoisonError::into_inner);
                 files.insert(self.number, path.clone());
@@ -130,32 +123,33 @@ fn names(dir: &OwnedFd, path: &Path) -> Result<Vec<CString>> {
 }
 
 /// Those of users and the file capabilities, as containers see them. A file system without any has none.
-fn xattrs(dir: BorrowedFd<'_>, name: &CString, kind: FileType) -> Vec<(String, Vec<u8>)> {
-    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
-        return Vec::new();
-    }
+fn xattrs(dir: BorrowedFd<'_>, name: &CString, path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let failed = || Error::sys(format!("read the attributes of {} of the result", path.display()));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = fs::openat(dir, name, flags, Mode::empty()) else { return Vec::new() };
+    let file = fs::openat(dir, name, flags, Mode::empty()).map_err(failed())?;
     let mut list = vec![0; XATTR_BYTES_MAX];
-    let len = fs::flistxattr(&file, &mut list).unwrap_or(0);
+    let len = match fs::flistxattr(&file, &mut list) {
+        Err(Errno::OPNOTSUPP) => 0,
+        other => other.map_err(failed())?,
+    };
     let all = list.get(..len).unwrap_or_default().split(|byte| *byte == 0);
     let kept = all
         .filter_map(|key| std::str::from_utf8(key).ok())
         .filter(|key| key.starts_with("user.") || *key == "security.capability");
     let value = |key: &str| {
         let mut value = vec![0; XATTR_BYTES_MAX];
-        let len = fs::fgetxattr(&file, key, &mut value).ok()?;
+        let len = fs::fgetxattr(&file, key, &mut value).map_err(failed())?;
         value.truncate(len);
-        Some((key.to_owned(), value))
+        Ok((key.to_owned(), value))
     };
-    kept.filter_map(value).collect()
+    kept.map(value).collect()
 }
 
 impl Walked {
     /// fsutil.types.Stat.
     pub fn stat(&self) -> Out {
         let path = self.path.as_os_str().as_bytes();
-        let out = Out::default().bytes(1, path).number(2, go_mode(self.stat.st_mode));
+        let out = Out::default().bytes(1, path).number(2, gomode::of(self.stat.st_mode).into());
         let out = out.number(3, self.stat.st_uid.into()).number(4, self.stat.st_gid.into());
         let mtime = self.stat.st_mtime as i64 * 1_000_000_000 + self.stat.st_mtime_nsec as i64;
         let size = if self.is_file() { self.stat.st_size as u64 } else { 0 };
@@ -182,21 +176,6 @@ impl Walked {
     }
 }
 
-fn go_mode(mode: u32) -> u64 {
-    let kind = match FileType::from_raw_mode(mode) {
-        FileType::Directory => GO_DIR,
-        FileType::Symlink => GO_LINK,
-        FileType::Fifo => GO_PIPE,
-        FileType::Socket => GO_SOCKET,
-        FileType::CharacterDevice => GO_DEVICE | GO_CHAR_DEVICE,
-        FileType::BlockDevice => GO_DEVICE,
-        FileType::RegularFile | FileType::Unknown => 0,
-    };
-    let bits = [(0o4000, GO_SETUID), (0o2000, GO_SETGID), (0o1000, GO_STICKY)];
-    let special: u64 = bits.iter().filter(|(bit, _)| mode & bit != 0).map(|(_, go)| go).sum();
-    kind | special | u64::from(mode & 0o777)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,15 +196,15 @@ mod tests {
         let mut seen = Vec::new();
         let mut see = |walked: &Walked| {
             let link = String::from_utf8(walked.link.clone()).unwrap();
-            seen.push((walked.path.display().to_string(), go_mode(walked.stat.st_mode) & !0o777, link));
+            seen.push((walked.path.display().to_string(), gomode::of(walked.stat.st_mode) & !0o777, link));
             Ok(())
         };
         tree.walk(&mut see).unwrap();
         let expect = [
-            ("a", GO_DIR, ""),
+            ("a", gomode::DIR, ""),
             ("a/file", 0, ""),
-            ("a-b", GO_SETUID, ""),
-            ("link", GO_LINK, "/etc/passwd"),
+            ("a-b", gomode::SETUID, ""),
+            ("link", gomode::SYMLINK, "/etc/passwd"),
             ("z", 0, "a/file"),
         ];
         let seen: Vec<_> = seen.iter().map(|(path, mode, link)| (&**path, *mode, &**link)).collect();

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::grpc::{Messages, Writer};
 use crate::server::Shared;
 use crate::session::SessionHead;
-use crate::wire::{Out, fields};
+use crate::wire::{self, Out};
 use bytes::BytesMut;
 use hyper::header::HeaderMap;
 use hyper_util::rt::TokioIo;
@@ -37,14 +37,7 @@ pub async fn serve(shared: Arc<Shared>, headers: HeaderMap, messages: Messages, 
 
 async fn bring(mut messages: Messages, mut session: WriteHalf<DuplexStream>) -> Result<()> {
     while let Some(message) = messages.next().await? {
-        let mut data = &[][..];
-        fields(&message, |field, value| {
-            if field == 1 {
-                data = value.bytes()?;
-            }
-            Ok(())
-        })?;
-        session.write_all(data).await.map_err(|_| Error::Cancelled)?;
+        session.write_all(wire::data(&message)?).await.map_err(|_| Error::Cancelled)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::wire::fields;
+use crate::wire;
 use bytes::{Buf, Bytes};
 use naru_build::unpack_context;
 use std::io::{self, Read};
@@ -31,13 +31,7 @@ pub async fn fetch(mut session: Session, id: &str, into: PathBuf) -> Result<u64>
     });
     let mut count = 0;
     while let Some(message) = messages.next().await? {
-        let mut data = Bytes::new();
-        fields(&message, |field, value| {
-            if field == 1 {
-                data = message.slice_ref(value.bytes()?);
-            }
-            Ok(())
-        })?;
+        let data = message.slice_ref(wire::data(&message)?);
         count += data.len() as u64;
         if sender.send(data).await.is_err() {
             // It has failed, and says below why.

@@ -32,6 +32,18 @@ pub fn fields<'a>(mut rest: &'a [u8], mut each: impl FnMut(u64, Value<'a>) -> Re
     Ok(())
 }
 
+/// The content of a message whose only field is bytes: every BytesMessage, of whatever service, and a secret.
+pub fn data(message: &[u8]) -> Result<&[u8]> {
+    let mut data = &[][..];
+    fields(message, |field, value| {
+        if field == 1 {
+            data = value.bytes()?;
+        }
+        Ok(())
+    })?;
+    Ok(data)
+}
+
 fn varint(rest: &mut &[u8]) -> Result<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {

@@ -117,8 +117,9 @@ pub fn messages(response: impl Read, mut show: impl FnMut(&Value)) -> Result<()>
             message.map_err(|error| Error::internal("the daemon's answer broke off").with_source(error))?;
         if let Some(error) = message.get("error").and_then(Value::as_str) {
             let (text, hint) = split_hint(error);
+            let detailed = message.pointer("/errorDetail/hint").and_then(Value::as_str).map(str::to_owned);
             let error = Error::new(naru_types::Kind::InvalidInput, text);
-            return Err(if let Some(hint) = hint { error.with_hint(hint) } else { error });
+            return Err(if let Some(hint) = hint.or(detailed) { error.with_hint(hint) } else { error });
         }
         show(&message);
     }

@@ -27,6 +27,15 @@ const RELAUNCH_PAUSE: Duration = Duration::from_secs(1);
 const CALL_TRIES: u32 = 50;
 const CALL_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a container that is starting means to whoever brings it and the keeper together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starts {
+    /// Its daemon died over it.
+    CutShort,
+    /// This daemon is at it, and hears of the old keeper's death by itself or finds the new one in time.
+    UnderWay,
+}
+
 pub const UNSEEN: &str = "exit status unknown: the keeper was killed while the container ran";
 
 pub struct KeeperLink {
@@ -212,11 +221,7 @@ impl Engine {
     fn readopt(&self, client: &KeeperClient) -> Result<()> {
         let known = client.list().map_err(client_error)?;
         for container in self.containers() {
-            // Whoever starts one hears of the old keeper's death by itself, or finds the new one in time.
-            let starting = matches!(container.cell().state, crate::machine::State::Starting(_));
-            if !starting {
-                self.take_up(client, &container, &known);
-            }
+            self.take_up(client, &container, &known, Starts::UnderWay);
         }
         self.readopt_execs(client, &known);
         Ok(())
@@ -224,7 +229,13 @@ impl Engine {
 
     /// Brings one container and the keeper's word about it together: it runs and is known, it runs and is adopted, or
     /// it has ended and its task hears how.
-    pub(crate) fn take_up(&self, client: &KeeperClient, container: &Arc<Container>, known: &[ProcessEntry]) {
+    pub(crate) fn take_up(
+        &self,
+        client: &KeeperClient,
+        container: &Arc<Container>,
+        known: &[ProcessEntry],
+        starts: Starts,
+    ) {
         let target = Target::container(container.id.clone());
         let entry = known.iter().find(|entry| entry.target == target);
         let (state, held) = {
@@ -232,6 +243,9 @@ impl Engine {
             (cell.state.clone(), cell.held.clone())
         };
         let starting = matches!(state, crate::machine::State::Starting(_));
+        if starting && starts == Starts::UnderWay {
+            return;
+        }
         if let Some(entry) = entry {
             if starting {
                 self.report(&container.id, Step::Launched { pid: entry.pid, at: entry.started_at });

@@ -4,7 +4,7 @@ use crate::attachment::port_view;
 use crate::create::make_dir;
 use crate::db::Db;
 use crate::engine::{Engine, Parts, Table};
-use crate::keeper_link::KeeperLink;
+use crate::keeper_link::{KeeperLink, Starts};
 use crate::machine::{Event, ExitStatus, State};
 use crate::networks::{PREDEFINED, open_netns};
 use crate::options::{EngineConfig, ROOT_DIR_MODE, RUN_DIR_MODE};
@@ -100,7 +100,7 @@ impl Engine {
                     ExitStatus { code: None, oom: false, at: crate::ids::now(), why: REBOOTED.into() };
                 self.report(&container.id, Event::Ended(status));
             } else {
-                self.take_up(&keeper, container, known);
+                self.take_up(&keeper, container, known, Starts::CutShort);
             }
         }
         self.keeper.stored.drop_rest();

@@ -22,6 +22,7 @@ pub mod digest;
 pub mod dockerignore;
 pub mod error;
 pub mod event;
+pub mod gomode;
 pub mod id;
 pub mod image;
 pub mod logrec;

@@ -47,6 +47,9 @@ pub struct ErrorDetail {
     #[serde(skip_serializing_if = "is_zero_code")]
     pub code: i32,
     pub message: String,
+    /// naru's own; Docker's clients don't look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Message {
@@ -62,7 +65,7 @@ impl Message {
         let message = text.into();
         Self {
             error: Some(message.clone()),
-            error_detail: Some(ErrorDetail { code, message }),
+            error_detail: Some(ErrorDetail { code, message, hint: None }),
             ..Self::default()
         }
     }

@@ -51,7 +51,7 @@ fn with_stat(mut response: Response, stat: &PathStat) -> Result<Response> {
     let shown = inspect::PathStat {
         name: stat.name.clone(),
         size: stat.size,
-        mode: go_file_mode(stat.mode),
+        mode: naru_types::gomode::of(stat.mode),
         mtime: stat.mtime.to_string(),
         link_target: stat.link_target.clone(),
     };
@@ -59,47 +59,4 @@ fn with_stat(mut response: Response, stat: &PathStat) -> Result<Response> {
         .map_err(|error| Error::internal("cannot write JSON").with_source(error))?;
     respond::set_header(&mut response, "x-docker-container-path-stat", &STANDARD.encode(json))?;
     Ok(response)
-}
-
-/// `st_mode` (inode(7)) as Go's `fs.FileMode`, whose type bits are its own.
-fn go_file_mode(mode: u32) -> u32 {
-    const DIR: u32 = 1 << 31;
-    const SYMLINK: u32 = 1 << 27;
-    const DEVICE: u32 = 1 << 26;
-    const NAMED_PIPE: u32 = 1 << 25;
-    const SOCKET: u32 = 1 << 24;
-    const SETUID: u32 = 1 << 23;
-    const SETGID: u32 = 1 << 22;
-    const CHAR_DEVICE: u32 = 1 << 21;
-    const STICKY: u32 = 1 << 20;
-    let kind = match mode & 0o170_000 {
-        0o040_000 => DIR,
-        0o120_000 => SYMLINK,
-        0o060_000 => DEVICE,
-        0o020_000 => DEVICE | CHAR_DEVICE,
-        0o010_000 => NAMED_PIPE,
-        0o140_000 => SOCKET,
-        _ => 0,
-    };
-    let bit = |from: u32, to: u32| if mode & from != 0 { to } else { 0 };
-    (mode & 0o777) | kind | bit(0o4000, SETUID) | bit(0o2000, SETGID) | bit(0o1000, STICKY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes() {
-        for (unix, go) in [
-            (0o100_644, 0o644),
-            (0o040_755, (1 << 31) | 0o755),
-            (0o120_777, (1 << 27) | 0o777),
-            (0o041_777, (1 << 31) | (1 << 20) | 0o777),
-            (0o020_620, (1 << 26) | (1 << 21) | 0o620),
-            (0o104_755, (1 << 23) | 0o755),
-        ] {
-            assert_eq!(go_file_mode(unix), go, "{unix:o}");
-        }
-    }
 }

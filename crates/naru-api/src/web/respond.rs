@@ -104,5 +104,9 @@ pub async fn send_line(sender: &Sender<io::Result<Bytes>>, line: &impl Serialize
 
 /// The line that ends a stream that went wrong after its head was sent.
 pub fn error_line(error: &Error) -> Message {
-    Message::error(error.chain(), 0)
+    let mut message = Message::error(error.chain(), 0);
+    if let Some(detail) = &mut message.error_detail {
+        detail.hint = error.hint().map(str::to_owned);
+    }
+    message
 }

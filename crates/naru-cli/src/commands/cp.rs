@@ -9,9 +9,6 @@ use naru_types::{Error, Kind, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Go's os.ModeDir, as the path stat header has it.
-const GO_MODE_DIR: u64 = 1 << 31;
-
 pub fn cp(api: &Api, source: &str, destination: &str) -> Outcome {
     match (split(source), split(destination)) {
         (Some(_), Some(_)) => Err(super::invalid("copying between containers is not supported")),
@@ -105,7 +102,9 @@ fn destination_is_directory(api: &Api, url: &str) -> Result<bool> {
                 let json = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
                 serde_json::from_slice::<Value>(&json).ok()
             });
-            Ok(stat.and_then(|stat| stat["mode"].as_u64()).is_some_and(|mode| mode & GO_MODE_DIR != 0))
+            Ok(stat
+                .and_then(|stat| stat["mode"].as_u64())
+                .is_some_and(|mode| mode & u64::from(naru_types::gomode::DIR) != 0))
         }
         Err(error) if error.kind() == Kind::NotFound && !error.message().contains("No such container") => {
             Ok(false)
