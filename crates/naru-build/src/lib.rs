@@ -24,6 +24,8 @@
 //! directory, as root, with a runner that executes commands in a private root.
 
 pub mod event;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod outline;
 pub mod request;
 pub mod runner;

@@ -33,6 +33,12 @@ pub fn ping(worker: &Out) -> Out {
 
 /// LLBBridge.Return: how the client's side of the build ended.
 pub fn take_return(build: &Build, message: &[u8]) -> Result<Out> {
+    build.give_back(outcome(message)?);
+    Ok(Out::default())
+}
+
+/// What a ReturnRequest says.
+pub fn outcome(message: &[u8]) -> Result<Result<()>> {
     let mut outcome = Ok(());
     fields(message, |field, value| {
         if field == 2 {
@@ -49,12 +55,11 @@ pub fn take_return(build: &Build, message: &[u8]) -> Result<Out> {
         }
         Ok(())
     })?;
-    build.give_back(outcome);
-    Ok(Out::default())
+    Ok(outcome)
 }
 
-/// LLBBridge.Solve: builds, and answers with a reference to the result.
-pub async fn solve(shared: Arc<Shared>, build: Arc<Build>, message: &[u8]) -> Result<Out> {
+/// What a SolveRequest of the bridge asks of the frontend.
+pub fn attributes(message: &[u8]) -> Result<BTreeMap<String, String>> {
     let (mut frontend, mut has_definition) = (String::new(), false);
     let mut attributes = BTreeMap::new();
     fields(message, |field, value| {
@@ -70,6 +75,12 @@ pub async fn solve(shared: Arc<Shared>, build: Arc<Build>, message: &[u8]) -> Re
         let hint = "build a Dockerfile; a graph of the client's own is not evaluated";
         return Err(Error::Unsupported { what: format!("the frontend {frontend:?}"), hint });
     }
+    Ok(attributes)
+}
+
+/// LLBBridge.Solve: builds, and answers with a reference to the result.
+pub async fn solve(shared: Arc<Shared>, build: Arc<Build>, message: &[u8]) -> Result<Out> {
+    let attributes = attributes(message)?;
     let asked = is_asked(&attributes)?;
     let dir = ContextDir::make(&shared.scratch)?;
     let wanted = prepare(&shared, &build, &attributes, dir.path(), !asked).await?;

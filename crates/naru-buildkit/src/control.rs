@@ -38,7 +38,7 @@ pub fn info() -> Out {
 
 /// What of a SolveRequest is used.
 #[derive(Default)]
-struct SolveRequest {
+pub struct SolveRequest {
     id: String,
     session: String,
     frontend: String,
@@ -52,7 +52,7 @@ struct SolveRequest {
 }
 
 impl SolveRequest {
-    fn decode(message: &[u8]) -> Result<Self> {
+    pub fn decode(message: &[u8]) -> Result<Self> {
         let mut request = Self::default();
         fields(message, |field, value| {
             match field {
@@ -75,7 +75,7 @@ impl SolveRequest {
     }
 
     /// Refuses what can't be had.
-    fn outputs(&self) -> Result<Vec<Output>> {
+    pub fn outputs(&self) -> Result<Vec<Output>> {
         // naru's steps may use the host's network whenever they ask for it.
         if let Some(entitlement) = self.entitlements.iter().find(|name| *name != "network.host") {
             let what = format!("the entitlement {entitlement}");

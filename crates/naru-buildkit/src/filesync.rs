@@ -98,7 +98,7 @@ async fn ask(receiver: &mut Receiver, writer: &Writer) -> Result<()> {
 #[derive(Default)]
 pub struct Packet {
     pub kind: u64,
-    stat: Option<Stat>,
+    pub stat: Option<Stat>,
     pub number: u64,
     pub data: Vec<u8>,
 }

@@ -95,7 +95,7 @@ fn trailers(outcome: &Result<()>) -> HeaderMap {
 }
 
 /// Anything but printable ASCII is escaped, and the escape itself.
-fn percent(text: &str) -> String {
+pub fn percent(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if (b' '..=b'~').contains(&byte) && byte != b'%' {
@@ -176,7 +176,7 @@ impl Messages {
     }
 }
 
-fn split(held: &mut BytesMut) -> Result<Option<Bytes>> {
+pub fn split(held: &mut BytesMut) -> Result<Option<Bytes>> {
     let Some((head, _)) = held.split_first_chunk::<5>() else { return Ok(None) };
     if head[0] != 0 {
         return Err(Error::Malformed { what: "a compressed message" });

@@ -28,6 +28,8 @@ mod details;
 mod error;
 mod fetch;
 mod filesync;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod lend;
 mod options;

@@ -1,7 +1,7 @@
 //! `.dockerignore`, by moby's rules and not Git's: `#` counts only at a line's start, `!` takes back, the
 //! last matching rule wins, a rule on a directory holds for all beneath it, patterns are Go's with `**`.
 
-use crate::pattern::path_matches;
+use crate::pattern::Pattern;
 use std::path::{Component, Path};
 
 /// The biggest `.dockerignore`, in bytes, and its most rules.
@@ -16,7 +16,7 @@ pub struct Ignore {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
-    pattern: String,
+    pattern: Pattern,
     exception: bool,
 }
 
@@ -53,9 +53,7 @@ impl Ignore {
             return Err("illegal exclusion pattern: \"!\"".into());
         }
         let pattern = clean(pattern);
-        if path_matches(&pattern, "x").is_err() {
-            return Err(format!("syntax error in pattern {pattern:?}"));
-        }
+        let pattern = Pattern::moby(&pattern).map_err(|_| format!("syntax error in pattern {pattern:?}"))?;
         if self.rules.len() == RULES_MAX {
             return Err("too many rules".into());
         }
@@ -77,9 +75,7 @@ impl Ignore {
         let mut excluded = false;
         for rule in &self.rules {
             // A rule that would change nothing needs no match.
-            if rule.exception == excluded
-                && ends.iter().any(|end| path_matches(&rule.pattern, &text[..*end]) == Ok(true))
-            {
+            if rule.exception == excluded && ends.iter().any(|end| rule.pattern.matches(&text[..*end])) {
                 excluded = !rule.exception;
             }
         }

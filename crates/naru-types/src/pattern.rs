@@ -1,24 +1,101 @@
-//! Go's `filepath.Match`, with moby's `**` on top: the patterns of COPY, `.dockerignore` and `${v#…}`.
+//! Patterns of paths, in the two dialects that Docker has: Go's `filepath.Match` for the sources of COPY, and on top of it
+//! moby's `**` (moby/patternmatcher) for `.dockerignore` and `--exclude`.
 //!
 //! Not a glob library's: those treat `{}`, leading dots or case differently.
 
 /// A malformed pattern: an open `[` or a lone `\` at its end.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadPattern;
 
-/// Whether all of `name` matches `pattern`; `*` and `?` don't match `/`, `**` does.
-pub fn path_matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
-    let parts: Vec<char> = pattern.chars().collect();
-    check(&parts)?;
-    let name: Vec<char> = name.chars().collect();
-    Ok(run(&parts, &name, true))
+/// A pattern that is read once and matched often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Form);
+
+/// Most patterns of `.dockerignore` are one of the first three, which are compared as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    Literal(String),
+    /// `lib/**`: the text before the stars.
+    Beginning(String),
+    /// `**/lib`: the text after the stars.
+    End(String),
+    Tokens(Vec<Token>),
 }
 
-/// As a shell's: `*` and `?` match anything. A malformed pattern matches nothing.
-pub fn glob_matches(pattern: &str, text: &str) -> bool {
-    let parts: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    check(&parts).is_ok() && run(&parts, &text, false)
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Char(char),
+    /// `?`: anything but `/`.
+    Any,
+    /// `*`: any number of them.
+    Star,
+    /// `**` or `**/` before something: nothing, or all up to a `/`.
+    Descend,
+    /// `**` at the end: everything.
+    Rest,
+    Class(Class),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Class {
+    negated: bool,
+    ranges: Vec<(char, char)>,
+}
+
+impl Pattern {
+    /// Go's dialect: `*`, `?` and classes, none of which matches `/`; several stars are one.
+    pub fn go(text: &str) -> Result<Self, BadPattern> {
+        Self::read(text, false)
+    }
+
+    /// moby's dialect: `**` matches any number of directories. Where it stands at the end it matches everything; at the
+    /// beginning of a pattern without other wildcards it does so too, thus `**b` matches `ab` though `a**b` does not
+    /// match `axb`.
+    pub fn moby(text: &str) -> Result<Self, BadPattern> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, descends: bool) -> Result<Self, BadPattern> {
+        if !is_glob(text) {
+            return Ok(Self(Form::Literal(text.to_owned())));
+        }
+        if descends {
+            if let Some(end) = text.strip_prefix("**").filter(|end| !end.is_empty() && !is_glob(end)) {
+                return Ok(Self(Form::End(end.to_owned())));
+            }
+            if let Some(beginning) = text.strip_suffix("**").filter(|beginning| !is_glob(beginning)) {
+                return Ok(Self(Form::Beginning(beginning.to_owned())));
+            }
+        }
+        let mut rest: &[char] = &text.chars().collect::<Vec<_>>();
+        let mut tokens = Vec::new();
+        while let Some((first, after)) = rest.split_first() {
+            let token;
+            (token, rest) = match (first, after) {
+                ('*', ['*', '/', after @ ..] | ['*', after @ ..]) if descends => {
+                    (if after.is_empty() { Token::Rest } else { Token::Descend }, after)
+                }
+                ('*', after) => (Token::Star, after),
+                ('?', after) => (Token::Any, after),
+                ('\\', [escaped, after @ ..]) => (Token::Char(*escaped), after),
+                ('\\', []) => return Err(BadPattern),
+                ('[', after) => class(after).map(|(class, after)| (Token::Class(class), after))?,
+                (plain, after) => (Token::Char(*plain), after),
+            };
+            tokens.push(token);
+        }
+        Ok(Self(Form::Tokens(tokens)))
+    }
+
+    /// Whether all of `name` matches. Time and room are at most the product of both lengths.
+    pub fn matches(&self, name: &str) -> bool {
+        match &self.0 {
+            Form::Literal(text) => name == text,
+            Form::Beginning(text) => name.starts_with(text.as_str()),
+            Form::End(text) => name.ends_with(text.as_str()) || text.strip_prefix('/') == Some(name),
+            Form::Tokens(tokens) => matches(tokens, &name.chars().collect::<Vec<_>>()),
+        }
+    }
 }
 
 /// Whether `pattern` has any special character.
@@ -26,180 +103,156 @@ pub fn is_glob(pattern: &str) -> bool {
     pattern.contains(['*', '?', '[', '\\'])
 }
 
-fn check(pattern: &[char]) -> Result<(), BadPattern> {
-    let mut at = 0;
-    while at < pattern.len() {
-        match pattern[at] {
-            '\\' if at + 1 == pattern.len() => return Err(BadPattern),
-            '\\' => at += 2,
-            '[' => at = class(pattern, at, '\0').ok_or(BadPattern)?.1,
-            _ => at += 1,
-        }
+/// The class that begins after a `[`, and what follows it.
+fn class(text: &[char]) -> Result<(Class, &[char]), BadPattern> {
+    let mut class = Class::default();
+    let mut rest = text;
+    if let ['^', after @ ..] = rest {
+        (class.negated, rest) = (true, after);
     }
-    Ok(())
-}
-
-/// The class `[…]` that begins at `start`: whether `c` is in it, and where it ends.
-fn class(pattern: &[char], start: usize, c: char) -> Option<(bool, usize)> {
-    let mut at = start + 1;
-    let negated = pattern.get(at) == Some(&'^');
-    at += usize::from(negated);
-    let mut found = false;
-    let mut ranges = 0;
     loop {
-        if pattern.get(at) == Some(&']') && ranges > 0 {
-            return Some((found != negated, at + 1));
-        }
-        let low = class_char(pattern, &mut at)?;
-        let high = if pattern.get(at) == Some(&'-') {
-            at += 1;
-            class_char(pattern, &mut at)?
-        } else {
-            low
-        };
-        found |= (low..=high).contains(&c);
-        ranges += 1;
-    }
-}
-
-fn class_char(pattern: &[char], at: &mut usize) -> Option<char> {
-    let mut c = *pattern.get(*at)?;
-    if c == '-' || c == ']' {
-        return None;
-    }
-    if c == '\\' {
-        *at += 1;
-        c = *pattern.get(*at)?;
-    }
-    *at += 1;
-    Some(c)
-}
-
-/// Matches with two resume points, the last `*` and the last `**`, so that the time is bounded by a small
-/// power of the lengths.
-fn run(pattern: &[char], text: &[char], separators: bool) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    let mut double: Option<(usize, usize)> = None;
-    loop {
-        if p < pattern.len() {
-            if pattern[p] == '*' {
-                let run_length = pattern[p..].iter().take_while(|c| **c == '*').count();
-                p += run_length;
-                if separators && run_length > 1 {
-                    // `**/x` matches `x` as well.
-                    if pattern.get(p) == Some(&'/') {
-                        p += 1;
-                    }
-                    double = Some((p, t));
-                    star = None;
-                } else {
-                    star = Some((p, t));
-                }
-                continue;
-            }
-            if t < text.len()
-                && let Some(next) = one(pattern, p, text[t], separators)
-            {
-                (p, t) = (next, t + 1);
-                continue;
-            }
-        } else if t == text.len() {
-            return true;
-        }
-        if let Some((after, from)) = star
-            && from < text.len()
-            && !(separators && text[from] == '/')
+        if let [']', after @ ..] = rest
+            && !class.ranges.is_empty()
         {
-            star = Some((after, from + 1));
-            (p, t) = (after, from + 1);
-        } else if let Some((after, from)) = double
-            && from < text.len()
-        {
-            star = None;
-            // After `**/` matching goes on at the start of a component only.
-            let mut next = from + 1;
-            if after > 0 && pattern[after - 1] == '/' {
-                while next < text.len() && text[next - 1] != '/' {
-                    next += 1;
-                }
-            }
-            double = Some((after, next));
-            (p, t) = (after, next);
-        } else {
-            return false;
+            return Ok((class, after));
         }
+        let low;
+        (low, rest) = class_char(rest)?;
+        let mut high = low;
+        if let ['-', after @ ..] = rest {
+            (high, rest) = class_char(after)?;
+        }
+        class.ranges.push((low, high));
     }
 }
 
-/// Whether the single-character element at `p` takes `c`, and where the next element is.
-fn one(pattern: &[char], p: usize, c: char, separators: bool) -> Option<usize> {
-    let slash = separators && c == '/';
-    match pattern[p] {
-        '?' => (!slash).then_some(p + 1),
-        '[' => class(pattern, p, c).filter(|(inside, _)| *inside && !slash).map(|(_, end)| end),
-        '\\' => (pattern.get(p + 1) == Some(&c)).then_some(p + 2),
-        literal => (literal == c).then_some(p + 1),
+fn class_char(text: &[char]) -> Result<(char, &[char]), BadPattern> {
+    match text {
+        ['\\', escaped, rest @ ..] => Ok((*escaped, rest)),
+        ['-' | ']' | '\\', ..] | [] => Err(BadPattern),
+        [plain, rest @ ..] => Ok((*plain, rest)),
     }
+}
+
+impl Class {
+    fn takes(&self, c: char) -> bool {
+        c != '/' && self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != self.negated
+    }
+}
+
+/// Goes through the tokens with the set of lengths of `name` that those so far can match.
+fn matches(tokens: &[Token], name: &[char]) -> bool {
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for token in tokens {
+        let mut next = vec![false; name.len() + 1];
+        // Whether any shorter length was reached.
+        let mut begun = false;
+        for at in 0..=name.len() {
+            let last = at.checked_sub(1).map(|at| (at, name[at]));
+            next[at] = match token {
+                Token::Char(c) => last.is_some_and(|(before, last)| reached[before] && last == *c),
+                Token::Any => last.is_some_and(|(before, last)| reached[before] && last != '/'),
+                Token::Class(class) => {
+                    last.is_some_and(|(before, last)| reached[before] && class.takes(last))
+                }
+                Token::Star => reached[at] || last.is_some_and(|(before, last)| next[before] && last != '/'),
+                Token::Descend => reached[at] || (begun && last.is_some_and(|(_, last)| last == '/')),
+                Token::Rest => reached[at] || begun,
+            };
+            begun |= reached[at];
+        }
+        reached = next;
+    }
+    reached[name.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BOTH: [(&str, &str, bool); 26] = [
+        ("abc", "abc", true),
+        ("*", "abc", true),
+        ("*c", "abc", true),
+        ("a*", "a", true),
+        ("a*", "ab/c", false),
+        ("a*/b", "abc/b", true),
+        ("a*/b", "a/c/b", false),
+        ("a*b*c*d*e*/f", "axbxcxdxe/f", true),
+        ("a*b*c*d*e*/f", "axbxcxdxexxx/fff", false),
+        ("a*b?c*x", "abxbbxdbxebxczzx", true),
+        ("a*b?c*x", "abxbbxdbxebxczzy", false),
+        ("ab[c]", "abc", true),
+        ("ab[b-d]", "abc", true),
+        ("ab[e-g]", "abc", false),
+        ("ab[^c]", "abc", false),
+        ("ab[^e-g]", "abc", true),
+        (r"a\*b", "a*b", true),
+        (r"a\*b", "ab", false),
+        ("a?b", "a☺b", true),
+        ("a???b", "a☺b", false),
+        ("a[^a]b", "a☺b", true),
+        ("a?b", "a/b", false),
+        ("a*b", "a/b", false),
+        (r"[\]a]", "]", true),
+        (r"[x\-]", "-", true),
+        ("*.go", ".go", true),
+    ];
+    /// As moby/patternmatcher answers.
+    const MOBY: [(&str, &str, bool); 24] = [
+        ("**", "a/b", true),
+        ("**/x", "x", true),
+        ("**/x", "a/b/x", true),
+        ("**/x", "a/bx", false),
+        ("a/**", "a/b/c", true),
+        ("a/**", "a/", true),
+        ("a/**", "a", false),
+        ("a**", "ab/c", true),
+        ("a/**/b", "a/b", true),
+        ("a/**/b", "a/x/y/b", true),
+        ("a/**/b", "a/xb", false),
+        ("**/*.rs", "src/a/b.rs", true),
+        ("**/*.rs", ".rs", true),
+        ("a**/*c/**", "a/bc/x", true),
+        ("a**/*c/**", "abc/x", true),
+        ("**b", "ab", true),
+        ("**b", "x/ab", true),
+        ("a**b", "axb", false),
+        ("a**b", "ax/b", true),
+        ("a**b", "ab", true),
+        ("**a*", "xa", false),
+        ("**a*", "x/ab", true),
+        ("**/a/**/b?", "x/a/bc", true),
+        ("***", "a", true),
+    ];
+
     #[test]
     fn like_filepath_match() {
-        for (pattern, name, expect) in [
-            ("abc", "abc", true),
-            ("*", "abc", true),
-            ("*c", "abc", true),
-            ("a*", "a", true),
-            ("a*", "ab/c", false),
-            ("a*/b", "abc/b", true),
-            ("a*/b", "a/c/b", false),
-            ("a*b*c*d*e*/f", "axbxcxdxe/f", true),
-            ("a*b*c*d*e*/f", "axbxcxdxexxx/fff", false),
-            ("a*b?c*x", "abxbbxdbxebxczzx", true),
-            ("a*b?c*x", "abxbbxdbxebxczzy", false),
-            ("ab[c]", "abc", true),
-            ("ab[b-d]", "abc", true),
-            ("ab[e-g]", "abc", false),
-            ("ab[^c]", "abc", false),
-            ("ab[^e-g]", "abc", true),
-            (r"a\*b", "a*b", true),
-            (r"a\*b", "ab", false),
-            ("a?b", "a☺b", true),
-            ("a???b", "a☺b", false),
-            ("a[^a]b", "a☺b", true),
-            ("a?b", "a/b", false),
-            ("a*b", "a/b", false),
-            (r"[\]a]", "]", true),
-            (r"[x\-]", "-", true),
-            ("*.go", ".go", true),
-            ("**", "a/b", true),
-            ("**/x", "x", true),
-            ("**/x", "a/b/x", true),
-            ("**/x", "a/bx", false),
-            ("a/**", "a/b/c", true),
-            ("a/**/b", "a/b", true),
-            ("a/**/b", "a/x/y/b", true),
-            ("**/*.rs", "src/a/b.rs", true),
-            ("a**/*c/**", "a/bc/x", true),
-            ("", "", true),
-            ("", "a", false),
-        ] {
-            assert_eq!(path_matches(pattern, name), Ok(expect), "{pattern} {name}");
+        for (pattern, name, expect) in BOTH {
+            assert_eq!(Pattern::go(pattern).unwrap().matches(name), expect, "{pattern} {name}");
+            assert_eq!(Pattern::moby(pattern).unwrap().matches(name), expect, "{pattern} {name}");
         }
+        assert!(Pattern::go("a**b").unwrap().matches("axb"));
+        assert!(!Pattern::go("**").unwrap().matches("a/b"));
         for bad in ["[", "[]a]", "[-]", "[x-]", "[^", "[a-", r"a\", "a["] {
-            assert_eq!(path_matches(bad, "a"), Err(BadPattern), "{bad}");
+            assert_eq!(Pattern::go(bad), Err(BadPattern), "{bad}");
+            assert_eq!(Pattern::moby(bad), Err(BadPattern), "{bad}");
+        }
+    }
+
+    #[test]
+    fn like_patternmatcher() {
+        for (pattern, name, expect) in MOBY {
+            assert_eq!(Pattern::moby(pattern).unwrap().matches(name), expect, "{pattern} {name}");
         }
     }
 
     #[test]
     fn time_is_bounded() {
-        let pattern = format!("{}b", "a*".repeat(40));
-        assert!(!glob_matches(&pattern, &"a".repeat(4000)));
-        let pattern = format!("{}b", "**/a*".repeat(20));
-        assert_eq!(path_matches(&pattern, &"a/".repeat(400)), Ok(false));
+        let pattern = Pattern::go(&format!("{}b", "a*".repeat(40))).unwrap();
+        assert!(!pattern.matches(&"a".repeat(4000)));
+        let pattern = Pattern::moby(&format!("{}b", "**/a*".repeat(20))).unwrap();
+        assert!(!pattern.matches(&"a/".repeat(400)));
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{BuildError, Position, Result};
 use crate::files::{at, resolve::resolve};
 use naru_types::dockerignore::Ignore;
-use naru_types::pattern::{is_glob, path_matches};
+use naru_types::pattern::{Pattern, is_glob};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
@@ -89,6 +89,7 @@ impl SourceTree {
 
     /// The entries of `base` that match one component of a pattern.
     fn matches(&self, at: &Position, base: &Path, part: &str) -> Result<Vec<PathBuf>> {
+        let pattern = Pattern::go(part).map_err(|_| at.error(format!("syntax error in pattern {part:?}")))?;
         let found = match resolve(self.root.as_fd(), base, true) {
             Ok(found) => found,
             Err(Errno::NOTDIR | Errno::NOENT) => return Ok(Vec::new()),
@@ -100,9 +101,9 @@ impl SourceTree {
         let mut names = Vec::new();
         let dir = at::open_dir_beneath(&self.root, &found.path).map_err(BuildError::sys("open", base))?;
         for name in at::names(&dir).map_err(BuildError::sys("read", base))? {
-            let fits = path_matches(part, &name.to_string_lossy())
-                .map_err(|_| at.error(format!("syntax error in pattern {part:?}")))?;
-            if fits && !self.leaves_out(&found.path.join(&name), &dir, &name)? {
+            if pattern.matches(&name.to_string_lossy())
+                && !self.leaves_out(&found.path.join(&name), &dir, &name)?
+            {
                 names.push(base.join(name));
             }
         }
