@@ -112,19 +112,15 @@ impl Engine {
             let _ = keeper.signal_all(&entry.target.id, naru_types::signal::Signal::KILL);
             let _ = keeper.forget(&Target::container(entry.target.id.clone()));
         }
-        self.sweep(known);
+        self.sweep();
         Ok(())
     }
 
     /// Removes container directories, bundles and control groups that no row knows. Of volumes only the empty directory
-    /// that a create left when the daemon was killed in it: what is in a volume is never swept.
-    fn sweep(&self, known: &[ProcessEntry]) {
-        let is_known = |name: &str| {
-            ContainerId::parse(name).is_none_or(|id| {
-                self.by_id(&id).is_some()
-                    || known.iter().any(|entry| entry.target.id == id && entry.exit.is_none())
-            })
-        };
+    /// that a create left when the daemon was killed in it: what is in a volume is never swept. A process without a row, as
+    /// the step of a build that nobody waits for any more, has been killed before this.
+    fn sweep(&self) {
+        let is_known = |name: &str| ContainerId::parse(name).is_none_or(|id| self.by_id(&id).is_some());
         for dir in [self.config.root.join("containers"), self.config.run.join("bundles")] {
             for name in ids_in(&dir).filter(|name| !is_known(name)) {
                 // Tried again at the next start.

@@ -5,8 +5,9 @@
 //! `NARU_CHAOS_CYCLES` says how many kills (40 by default), `NARU_CHAOS_SEED` repeats a series. The series of
 //! operations is the same for one seed; the moments at which they meet a kill are not.
 //! Before that, `NARU_RESTARTS` restarts under `NARU_RESTART_CONTAINERS` live containers, and `NARU_SHORT_LIVES` times
-//! `run --rm`.
+//! `run --rm`. `NARU_BUILD_KILLS` kills (6 by default) during builds come last.
 
+mod builds;
 mod clients;
 mod dice;
 #[path = "../e2e/host.rs"]
@@ -32,6 +33,8 @@ const RESTARTS_DEFAULT: u64 = 10;
 const CONTAINERS_DEFAULT: u64 = 50;
 /// `run --rm`, one after the other (R5).
 const SHORT_LIVES_DEFAULT: u64 = 50;
+/// Kills in the middle of builds.
+const BUILD_KILLS_DEFAULT: u64 = 6;
 const CLIENTS: u64 = 4;
 /// Kills between one rest and the next.
 const ROUND_KILLS: u64 = 5;
@@ -60,8 +63,11 @@ fn main() -> ExitCode {
         restarts::short_lives_leave_nothing(&lab, lives);
         told(&format!("{lives} short lives"));
         chaos(&lab, cycles, seed);
+        told("kills");
+        let kills = number("NARU_BUILD_KILLS").unwrap_or(BUILD_KILLS_DEFAULT);
+        builds::nothing_is_poisoned(&lab, kills, seed);
         lab.finish(&before);
-        told("chaos");
+        told(&format!("{kills} kills during builds"));
     }));
     let (word, passed) = if outcome.is_ok() { ("ok", 1) } else { ("FAILED", 0) };
     println!(
