@@ -56,6 +56,9 @@ pub struct BuildRequest {
     pub platform: Option<Platform>,
     /// The network of RUN steps that don't name one.
     pub network: StepNetwork,
+    /// Whether `RUN --network=host` may have it (BuildKit's entitlement `network.host`). A build whose network is the host's
+    /// allows it anyway.
+    pub host_network_allowed: bool,
     /// `name:address` lines for /etc/hosts of RUN steps.
     pub extra_hosts: Vec<String>,
     /// Bytes of /dev/shm in RUN steps; `None` is Docker's 64 MiB.
@@ -85,6 +88,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             platform: None,
             network: StepNetwork::Bridge,
+            host_network_allowed: false,
             extra_hosts: Vec::new(),
             shm_size: None,
             credentials: Arc::new(|_| Credentials::default()),

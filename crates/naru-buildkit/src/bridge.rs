@@ -104,6 +104,7 @@ async fn prepare(
     let mut wanted = BuildRequest::new(dir.join(CONTEXT_DIR));
     wanted.cancel = Arc::clone(&build.cancel);
     options::apply(attributes, &mut wanted)?;
+    wanted.host_network_allowed = build.host_network_allowed;
     wanted.tags = build.names().cloned().collect();
     wanted.listed = build.is_stored();
     let session = shared.sessions.find(&build.session).await?;

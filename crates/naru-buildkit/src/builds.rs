@@ -25,6 +25,8 @@ pub type Outcome = std::result::Result<(), Error>;
 pub struct Build {
     pub session: String,
     pub outputs: Vec<Output>,
+    /// The entitlement `network.host`.
+    pub host_network_allowed: bool,
     pub cancel: Arc<AtomicBool>,
     progress: Mutex<Progress>,
     grown: watch::Sender<u64>,
@@ -48,8 +50,8 @@ struct Progress {
 }
 
 impl Build {
-    pub fn new(session: String, outputs: Vec<Output>) -> Self {
-        Self { session, outputs, ..Self::default() }
+    pub fn new(session: String, outputs: Vec<Output>, host_network_allowed: bool) -> Self {
+        Self { session, outputs, host_network_allowed, ..Self::default() }
     }
 
     /// Whether the image goes into the store: because it is said, or nothing is.

@@ -36,6 +36,9 @@ pub fn info() -> Out {
     Out::default().message(1, &version())
 }
 
+/// The one entitlement that can be had.
+const HOST_NETWORK: &str = "network.host";
+
 /// What of a SolveRequest is used.
 #[derive(Default)]
 pub struct SolveRequest {
@@ -76,8 +79,7 @@ impl SolveRequest {
 
     /// Refuses what can't be had.
     pub fn outputs(&self) -> Result<Vec<Output>> {
-        // naru's steps may use the host's network whenever they ask for it.
-        if let Some(entitlement) = self.entitlements.iter().find(|name| *name != "network.host") {
+        if let Some(entitlement) = self.entitlements.iter().find(|name| *name != HOST_NETWORK) {
             let what = format!("the entitlement {entitlement}");
             return Err(Error::Unsupported { what, hint: "leave --allow out" });
         }
@@ -120,7 +122,8 @@ pub async fn solve(shared: &Arc<Shared>, message: &[u8]) -> Result<Out> {
         let hint = "use docker buildx build, which drives the build itself";
         return Err(Error::Unsupported { what: format!("a solve of {:?}", request.frontend), hint });
     }
-    let build = Build::new(request.session, outputs);
+    let host_network_allowed = request.entitlements.iter().any(|name| name == HOST_NETWORK);
+    let build = Build::new(request.session, outputs, host_network_allowed);
     let guard = shared.builds.open(&request.id, build)?;
     let build = &guard.build;
     for kind in &request.cache_exports {

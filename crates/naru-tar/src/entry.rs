@@ -33,11 +33,10 @@ pub fn base_entry(block: &Block, extension: &Extension) -> Result<Entry> {
     if path.contains(&0) || link.contains(&0) {
         return Err(invalid("a NUL in a path"));
     }
-    let id = |which, said: Option<u32>| match said {
-        Some(id) => Ok(id),
-        None => header::number(block, which)
-            .and_then(|id| u32::try_from(id).ok())
-            .ok_or_else(|| invalid("bad owner")),
+    let id = |which, said: Option<u32>| {
+        let id = said.or_else(|| header::number(block, which).and_then(|id| u32::try_from(id).ok()));
+        // To chown(2) the largest number is none: it would leave whatever owner there is.
+        id.filter(|id| *id != u32::MAX).ok_or_else(|| invalid("bad owner"))
     };
     let device = |which| header::number(block, which).and_then(|n| u32::try_from(n).ok());
     let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);

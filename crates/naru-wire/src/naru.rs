@@ -128,6 +128,8 @@ pub struct BuildExtras {
     /// Named contexts that are directories. Where there are any, the archive holds the context beneath
     /// `context/` and the directory called `directories[N]` beneath `directories/N/`.
     pub directories: Vec<String>,
+    /// `RUN --network=host` may have it.
+    pub host_network: bool,
     /// Nothing is built; the answer is an `aux` message with the findings.
     pub check: bool,
 }

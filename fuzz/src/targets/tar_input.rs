@@ -90,7 +90,7 @@ fn plain(bytes: &mut Vec<u8>, random: &mut Random) {
     }
     let mut entry = Entry::new(name, kind);
     entry.mode = (random.word() & 0o7777) as u32;
-    entry.uid = random.below(3) as u32;
+    entry.uid = if random.one_in(40) { u32::MAX } else { random.below(3) as u32 };
     entry.mtime_secs = random.below(1 << 31) as i64;
     entry.mtime_nanos = if random.one_in(2) { 0 } else { random.below(1_000_000_000) as u32 };
     if matches!(kind, EntryKind::Symlink | EntryKind::HardLink) {

@@ -24,6 +24,7 @@ pub fn context(extras: &BuildExtras, root: &Path) -> PathBuf {
 }
 
 pub fn fill(extras: &BuildExtras, root: &Path, wanted: &mut BuildRequest) -> Result<()> {
+    wanted.host_network_allowed = extras.host_network;
     let mut lent = Lent::default();
     for (id, value) in &extras.secrets {
         let value = STANDARD

@@ -28,6 +28,10 @@ pub(crate) fn owner(root: BorrowedFd<'_>, text: &str) -> Result<(u32, u32), Stri
                 .ok_or_else(|| format!("unable to find group {group}: no matching entry in group file"))?,
         },
     };
+    // To chown(2) the largest number is none.
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(format!("{uid}:{gid} is no owner: the largest id is {}", u32::MAX - 1));
+    }
     Ok((uid, gid))
 }
 
@@ -64,6 +68,7 @@ mod tests {
             ("5:web", Ok((5, 33))),
             ("no", Err("unable to find user no: no matching entry in passwd file".to_owned())),
             ("app:no", Err("unable to find group no: no matching entry in group file".to_owned())),
+            ("4294967295", Err("4294967295:4294967295 is no owner: the largest id is 4294967294".to_owned())),
             ("", Err("unable to find user : no matching entry in passwd file".to_owned())),
         ] {
             assert_eq!(owner(root.as_fd(), text), expect, "{text}");

@@ -6,7 +6,7 @@ use crate::event::BuildEvent;
 use crate::execute::Execution;
 use crate::files::mount_points::remove_mount_points;
 use crate::files::source::field;
-use crate::runner::{StepMount, StepMountKind, StepSpec};
+use crate::runner::{StepMount, StepMountKind, StepNetwork, StepSpec};
 use crate::scratch::random;
 use crate::state::{DEFAULT_PATH, State};
 use crate::steps::config::arguments;
@@ -30,7 +30,7 @@ pub(crate) fn run(
     let shown = args.join(" ");
     let created_by = format!("RUN {}{shown}", argument_prefix(state));
     // What the command can see beside the files: the network and the hosts that the request adds.
-    let network = command.network.unwrap_or(run.request.network);
+    let network = network(run, at, command)?;
     let mut hasher = state.step_key(&["RUN", &format!("{args:?} {network:?} {:?}", run.request.extra_hosts)]);
     for (name, value) in state.environment() {
         field(&mut hasher, format!("{name}={value}").as_bytes());
@@ -52,6 +52,16 @@ pub(crate) fn run(
         }
         execute(run, state, at, command, args, &prepared, &shown)
     })
+}
+
+/// A Dockerfile, or the ONBUILD of a base image, doesn't take the host's network by itself.
+fn network(run: &Execution<'_>, at: &Position, command: &Run) -> Result<StepNetwork> {
+    let given = run.request.network;
+    match command.network {
+        Some(StepNetwork::Host) if given != StepNetwork::Host && !run.request.host_network_allowed => Err(at
+            .hinted("network.host is not allowed", "build with --allow network.host if you trust this file")),
+        network => Ok(network.unwrap_or(given)),
+    }
 }
 
 fn execute(

@@ -13,7 +13,8 @@ const EXCERPT_MARGIN: usize = 2;
 
 /// What goes into the header, and the directories that travel beside the context, in the header's order.
 pub fn read(flags: &BuildFlags) -> Result<(BuildExtras, Vec<PathBuf>)> {
-    let mut extras = BuildExtras { check: flags.check, ..BuildExtras::default() };
+    let host_network = !flags.allow.is_empty();
+    let mut extras = BuildExtras { check: flags.check, host_network, ..BuildExtras::default() };
     let mut directories = Vec::new();
     for text in &flags.secret {
         let (id, value) = secret(text)?;

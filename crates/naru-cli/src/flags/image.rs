@@ -182,6 +182,9 @@ pub struct BuildFlags {
     /// Network of RUN: default or none or host
     #[arg(long)]
     pub network: Option<String>,
+    /// Let the Dockerfile use what it could not by itself: network.host
+    #[arg(long, value_parser = ["network.host"])]
+    pub allow: Vec<String>,
     /// Lend RUN a secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long)]
     pub secret: Vec<String>,

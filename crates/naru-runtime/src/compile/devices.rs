@@ -97,6 +97,12 @@ fn node(spec: &oci::Spec, device: &oci::Device, error: StartError) -> Result<Dev
         u32::try_from(value)
             .map_err(|_| error.plain(&format!("device {} has the {what} number {value}", device.path)))
     };
+    // To chown(2) the largest number is none.
+    if device.uid == u32::MAX || device.gid == u32::MAX {
+        return Err(
+            error.plain(&format!("device {} has the owner {}:{}", device.path, device.uid, device.gid))
+        );
+    }
     let mut made = DeviceNode {
         target: file_target(&device.path, error)?,
         host: error.c_string(&clean(&device.path))?,

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod build;
+mod build_cves;
 mod buildx;
 mod clients;
 mod crash;
@@ -39,6 +40,7 @@ fn tests() -> Vec<Test> {
         own_cli::TESTS,
         networks::TESTS,
         build::TESTS,
+        build_cves::TESTS,
         buildx::TESTS,
         registries::TESTS,
         round_trips::TESTS,
