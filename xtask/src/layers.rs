@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// (crate, layer).
-pub const LAYERS: [(&str, u8); 21] = [
+pub const LAYERS: [(&str, u8); 22] = [
     ("naru-fuzz", 6),
     ("naru", 6),
     ("naru-api", 5),
@@ -23,6 +23,7 @@ pub const LAYERS: [(&str, u8); 21] = [
     ("naru-proxy", 2),
     ("naru-registry", 2),
     ("naru-observe", 2),
+    ("naru-insight", 2),
     ("naru-kernel", 1),
     ("naru-tar", 1),
     ("naru-wire", 1),

@@ -1,6 +1,7 @@
 //! The routes, one module per group. [`table`] is the whole API on one page.
 
 mod absent;
+mod analysis;
 mod archive;
 mod attach;
 mod auth;
@@ -136,6 +137,7 @@ fn networks_and_volumes() -> Vec<Route<ApiContext>> {
 fn own() -> Vec<Route<ApiContext>> {
     routes![
         POST "/naru/v1/containers" => naru::create_container,
+        GET "/naru/v1/images/*/analysis" => analysis::analysis,
         POST "/naru/v1/images/bootstrap" => bootstrap::bootstrap,
         GET "/naru/v1/routes" => naru::routes,
         GET "/naru/v1/deploys" => naru::deploys,

@@ -1,6 +1,7 @@
 //! One file per noun or verb; [`dispatch`] is the only place that knows them all.
 
 mod alerts;
+mod analyze;
 mod archive;
 mod attach;
 mod bootstrap;
@@ -70,6 +71,7 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Image(command) => match command {
             ImageCommand::Verify(flags) => image_care::verify(&api, &flags),
             ImageCommand::Gc(flags) => image_care::gc(&api, &flags),
+            ImageCommand::Analyze(flags) => analyze::analyze(&api, &flags),
             ImageCommand::Bootstrap(flags) => bootstrap::bootstrap(&api, &flags),
         },
         Command::Network(command) => network::network(&api, command),

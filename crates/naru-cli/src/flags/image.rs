@@ -10,6 +10,19 @@ pub enum ImageCommand {
     Gc(ImageGcFlags),
     /// Make a base image from the signed packages of a distribution, without a registry
     Bootstrap(BootstrapFlags),
+    /// Show what is in an image: sizes, waste, packages, advice; or write its bill of materials
+    Analyze(AnalyzeFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyzeFlags {
+    /// Write the packages as a bill of materials
+    #[arg(long, value_parser = ["spdx", "cyclonedx"], conflicts_with = "format")]
+    pub sbom: Option<String>,
+    /// `json` for all that was found
+    #[arg(long, value_parser = ["json"])]
+    pub format: Option<String>,
+    pub image: String,
 }
 
 #[derive(Debug, Args)]

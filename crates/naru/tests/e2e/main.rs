@@ -3,6 +3,7 @@
 //! left over after it ended.
 
 mod bad_input;
+mod bootstrap;
 mod build;
 mod build_cves;
 mod buildx;
@@ -39,6 +40,7 @@ fn tests() -> Vec<Test> {
         host_files::TESTS,
         own_cli::TESTS,
         networks::TESTS,
+        bootstrap::TESTS,
         build::TESTS,
         build_cves::TESTS,
         buildx::TESTS,
