@@ -17,6 +17,7 @@ const DOCKERDS: &str = "NARU_TEST_DOCKERD";
 const DEBIANS: &str = "127.0.0.1:5057";
 const OWN: &str = "127.0.0.1:5058";
 const BUILT: &str = "team/trip:1";
+const MADE_THERE: &str = "team/made-there:1";
 
 /// A process that ends with the test.
 struct Peer(Child);
@@ -249,7 +250,9 @@ fn dockerds(lab: &Lab) {
         let dir = scratch(lab, &format!("dockerd{number}"));
         let socket = format!("unix://{}", dir.join("docker.sock").display());
         let mut command = lab.inside(&program.display().to_string());
-        command.args(["-H", &socket, "--bridge", "none", "--iptables=false", "--storage-driver", "overlay2"]);
+        // ip6tables is a switch of its own; what it makes would stay in the namespace.
+        command.args(["-H", &socket, "--bridge", "none", "--iptables=false", "--ip6tables=false"]);
+        command.args(["--storage-driver", "overlay2"]);
         command.arg("--data-root").arg(dir.join("root")).arg("--exec-root").arg(dir.join("run"));
         command.arg("--pidfile").arg(dir.join("pid"));
         let directory = program.parent().unwrap_or(Path::new("/usr/sbin"));
@@ -258,8 +261,8 @@ fn dockerds(lab: &Lab) {
         command.env("PATH", format!("{}:{}:{path}", directory.display(), beside.display()));
         let _dockerd = Peer::start(command, &dir.join("log"));
         let docker = |args: &[&str]| {
-            let mut command = lab.docker_command(&[]);
-            command.args(["-H", &socket]).args(args);
+            let mut command = Command::new("docker");
+            command.env("DOCKER_CONFIG", lab.dir.join("docker-config")).args(["-H", &socket]).args(args);
             collect(command, b"")
         };
         wait_for("dockerd", || docker(&["version"]).code == 0);
@@ -291,6 +294,19 @@ fn by_archive(lab: &Lab, dir: &Path, docker: Docker<'_>) {
     docker(&["rmi", "-f", BUILT, "busybox"]);
     docker(&["load", "-i", &three]);
     assert_eq!([identity_there(BUILT), identity_there("busybox")], before, "again in dockerd");
+    // The other way round: an image that dockerd made.
+    let base = crate::lab::base_image("busybox_latest").display().to_string();
+    docker(&["import", "-c", "CMD [\"sh\"]", &base, MADE_THERE]);
+    let before = identity_there(MADE_THERE);
+    docker(&["save", "-o", &one, MADE_THERE]);
+    lab.ok(&["load", "-i", &one]);
+    assert_eq!(identity(lab, MADE_THERE), before, "dockerd's own in naru");
+    lab.ok(&["save", "-o", &two, MADE_THERE]);
+    docker(&["rmi", MADE_THERE]);
+    docker(&["load", "-i", &two]);
+    assert_eq!(identity_there(MADE_THERE), before, "dockerd's own back in dockerd");
+    docker(&["rmi", MADE_THERE]);
+    lab.ok(&["rmi", MADE_THERE]);
 }
 
 /// dockerd pushes to `naru registry`, naru pulls; naru pushes, dockerd pulls.
@@ -300,13 +316,17 @@ fn by_own_registry(lab: &Lab, docker: Docker<'_>) {
     let (theirs, ours) = (format!("{OWN}/team/theirs:1"), format!("{OWN}/team/ours:1"));
     docker(&["login", "-u", "anyone", "-p", &secret, OWN]);
     docker(&["tag", BUILT, &theirs]);
-    docker(&["push", "-q", &theirs]);
+    let said = docker(&["push", &theirs]);
+    let their_digest =
+        said.split("digest: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
     docker(&["rmi", &theirs]);
     lab.ok(&["tag", BUILT, &ours]);
     let digest = push(lab, &ours);
     lab.ok(&["rmi", BUILT, &ours]);
     lab.ok(&["pull", "-q", &theirs]);
     assert_eq!(identity(lab, &theirs), before, "dockerd's push, naru's pull");
+    let shown = lab.ok(&["image", "inspect", "-f", "{{.RepoDigests}}", &theirs]);
+    assert!(shown.contains(&their_digest), "{shown} for {their_digest}");
     docker(&["pull", "-q", &ours]);
     let there = docker(&[&IDENTITY[..], &[&ours]].concat());
     assert_eq!(there.trim(), before, "naru's push, dockerd's pull");
