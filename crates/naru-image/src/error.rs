@@ -33,6 +33,8 @@ pub enum ImageError {
     TagWithDigest,
     #[error(transparent)]
     Tar(#[from] TarError),
+    #[error("cannot create {entry:?}: a hard link to {target:?}, which this layer does not hold")]
+    LinkOutOfLayer { entry: String, target: String },
     #[error("cannot {step} {entry:?} of the archive")]
     Unpack { step: &'static str, entry: String, source: io::Error },
     #[error("cannot {step} {entry:?}")]
@@ -133,6 +135,7 @@ impl ImageError {
             ImageError::AmbiguousId { .. }
             | ImageError::TagWithDigest
             | ImageError::BadArchive { .. }
+            | ImageError::LinkOutOfLayer { .. }
             | ImageError::BadHosts { .. }
             | ImageError::BadSetting { .. }
             | ImageError::CertificatePair { .. }
@@ -178,6 +181,10 @@ impl ImageError {
             ImageError::BlobMissing { .. } | ImageError::LayerChanged { .. } => {
                 Some("pull the image again to repair it".into())
             }
+            ImageError::LinkOutOfLayer { .. } => Some(
+                "Docker and containerd refuse such a layer as well; it has to hold the file's content itself"
+                    .into(),
+            ),
             ImageError::LayerInUse { .. } => Some("stop the container and repair again".into()),
             ImageError::LayerHeld { .. } => Some("repair again when that has ended".into()),
             ImageError::NoSource { .. } => Some(

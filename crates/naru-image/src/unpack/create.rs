@@ -113,7 +113,7 @@ impl Unpacker<'_> {
             return Err(ImageError::tar("a hard link to itself", Some(&entry.path)));
         }
         let from = self.open_directory(&tree::join(parents)).map_err(|errno| match errno {
-            Errno::NOENT => hard_link_target_missing(entry),
+            Errno::NOENT => self.hard_link_target_missing(entry),
             errno => super::parent_error(entry, errno),
         })?;
         let name = OsStr::from_bytes(name);
@@ -122,11 +122,21 @@ impl Unpacker<'_> {
                 return Err(ImageError::tar("a hard link to a directory", Some(&entry.path)));
             }
             Ok(_) => {}
-            Err(_) => return Err(hard_link_target_missing(entry)),
+            Err(_) => return Err(self.hard_link_target_missing(entry)),
         }
         self.exclusively(place, entry, || {
             rustix::fs::linkat(&from, name, place.parent, place.name, AtFlags::empty())
         })
+    }
+
+    fn hard_link_target_missing(&self, entry: &Entry) -> ImageError {
+        let target = String::from_utf8_lossy(&entry.link).into_owned();
+        if self.options.whiteouts == Whiteouts::Overlay {
+            // It may lie in a lower layer. But a layer is stored once, for all images, whatever lies below it in each.
+            let entry = String::from_utf8_lossy(&entry.path).into_owned();
+            return ImageError::LinkOutOfLayer { entry, target };
+        }
+        ImageError::tar(format!("a hard link to {target:?}, which is not there"), Some(&entry.path))
     }
 
     fn node(&mut self, place: &Place<'_>, entry: &Entry, kind: FileType) -> Result<()> {
@@ -175,11 +185,4 @@ impl Unpacker<'_> {
             _ => tree::remove(place.parent, place.name.as_bytes()).map_err(unpack_error("replace", entry)),
         }
     }
-}
-
-fn hard_link_target_missing(entry: &Entry) -> ImageError {
-    ImageError::tar(
-        format!("a hard link to {:?}, which is not there", String::from_utf8_lossy(&entry.link)),
-        Some(&entry.path),
-    )
 }
