@@ -95,7 +95,7 @@ impl Engine {
         });
         config.rootfs.diff_ids.clone_from(&layers);
         let tags: Vec<_> = options.reference.iter().map(naru_types::ImageRef::with_default_tag).collect();
-        let image = self.store.create_image(config, &layers, &tags)?;
+        let image = self.store.create_child_image(config, &layers, &tags, parent.id)?;
         let reference = tags.first().map(naru_types::ImageRef::familiar).unwrap_or_default();
         let id = image.id.to_string();
         self.emit_about(

@@ -54,8 +54,7 @@ impl Store {
         };
         let found = sha256(&bytes);
         if found != *digest {
-            let what = format!("content {}", path.display());
-            return Err(ImageError::DigestMismatch { what, expected: *digest, found });
+            return Err(ImageError::BlobDamaged { path, expected: *digest, found });
         }
         Ok(bytes)
     }

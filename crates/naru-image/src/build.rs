@@ -26,11 +26,21 @@ pub(crate) struct NewImage<'a> {
     pub layers: &'a [Digest],
     pub staged: &'a [Arc<Staged>],
     pub tags: &'a [ImageRef],
+    /// The image that this one was committed on.
+    pub parent: Option<Digest>,
     /// Full names with a digest.
     pub repo_digests: &'a [String],
     pub manifest: Option<ManifestRecord>,
     /// Content that `manifest` names.
     pub blobs: &'a [&'a [u8]],
+}
+
+impl<'a> NewImage<'a> {
+    /// Of layers that are stored, with neither a name nor an origin.
+    fn bare(config: &'a [u8], layers: &'a [Digest]) -> Self {
+        let (staged, tags, repo_digests, blobs) = (&[], &[], &[], &[]);
+        Self { config, layers, staged, tags, parent: None, repo_digests, manifest: None, blobs }
+    }
 }
 
 impl Store {
@@ -67,15 +77,21 @@ impl Store {
         tags: &[ImageRef],
     ) -> naru_types::Result<Image> {
         let bytes = encode(config, layers)?;
-        let id = self.insert_image(&NewImage {
-            config: &bytes,
-            layers,
-            staged: &[],
-            tags,
-            repo_digests: &[],
-            manifest: None,
-            blobs: &[],
-        })?;
+        let id = self.insert_image(&NewImage { tags, ..NewImage::bare(&bytes, layers) })?;
+        self.get_by_id(&id)
+    }
+
+    /// As [`Store::create_image`], for what a container changed of `parent`.
+    pub fn create_child_image(
+        &self,
+        config: ImageConfig,
+        layers: &[Digest],
+        tags: &[ImageRef],
+        parent: Digest,
+    ) -> naru_types::Result<Image> {
+        let bytes = encode(config, layers)?;
+        let new = NewImage { tags, parent: Some(parent), ..NewImage::bare(&bytes, layers) };
+        let id = self.insert_image(&new)?;
         self.get_by_id(&id)
     }
 
@@ -88,21 +104,13 @@ impl Store {
         lease: &Lease,
     ) -> naru_types::Result<Image> {
         let bytes = encode(config, layers)?;
-        let new = NewImage {
-            config: &bytes,
-            layers,
-            staged: &[],
-            tags: &[],
-            repo_digests: &[],
-            manifest: None,
-            blobs: &[],
-        };
+        let new = NewImage::bare(&bytes, layers);
         let id = self.transact(|index| {
             let is_listed = |index: &Index, id| index.images.get(id).is_some_and(|record| !record.is_retired);
             let listed = is_listed(index, &sha256(&bytes));
             let id = self.record_image(index, &new)?;
-            for layer in layers {
-                lease.hold_unlocked(*layer);
+            for held in layers.iter().chain([&id]) {
+                lease.hold_unlocked(*held);
             }
             if let Some(record) = index.images.get_mut(&id) {
                 record.is_retired = !listed;
@@ -133,10 +141,12 @@ impl Store {
         let record = index.images.entry(id).or_insert_with(|| ImageRecord {
             layers: new.layers.to_vec(),
             manifest: None,
+            parent: None,
             last_tagged: now(),
             is_retired: false,
         });
         record.is_retired = false;
+        record.parent = new.parent.filter(|parent| *parent != id).or(record.parent);
         if new.manifest.is_some() {
             record.manifest.clone_from(&new.manifest);
         }

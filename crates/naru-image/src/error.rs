@@ -27,6 +27,8 @@ pub enum ImageError {
     NoSuchLayer { diff_id: Digest },
     #[error("content {digest} is missing from the store")]
     BlobMissing { digest: Digest },
+    #[error("content {}: expected {expected}, got {found}", path.display())]
+    BlobDamaged { path: PathBuf, expected: Digest, found: Digest },
     #[error("{0}")]
     Conflict(String),
     #[error("cannot create an image reference with a digest")]
@@ -150,6 +152,7 @@ impl ImageError {
             | ImageError::IndexVersion { .. }
             | ImageError::NoSuchLayer { .. }
             | ImageError::BlobMissing { .. }
+            | ImageError::BlobDamaged { .. }
             | ImageError::Unpack { .. }
             | ImageError::Pack { .. }
             | ImageError::Write { .. }
@@ -178,8 +181,10 @@ impl ImageError {
             ImageError::TooManyRequests { .. } => {
                 Some("log in with `naru login`, or name a mirror in daemon.json's registry-mirrors".into())
             }
-            ImageError::BlobMissing { .. } | ImageError::LayerChanged { .. } => {
-                Some("pull the image again to repair it".into())
+            ImageError::BlobMissing { .. }
+            | ImageError::BlobDamaged { .. }
+            | ImageError::LayerChanged { .. } => {
+                Some("naru image verify --repair fetches it again from where the image came from".into())
             }
             ImageError::LinkOutOfLayer { .. } => Some(
                 "Docker and containerd refuse such a layer as well; it has to hold the file's content itself"

@@ -7,7 +7,7 @@
 
 use crate::error::{ImageError, Result};
 use crate::index::Index;
-use crate::refs::{Removal, forget_retired, repository_of, stored_bytes};
+use crate::refs::{Removal, forget_retired, is_leased, repository_of, stored_bytes};
 use crate::store::{Store, now};
 use naru_types::{Digest, ImageRef};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,11 +122,12 @@ impl Collection<'_> {
 
     /// Nobody's images, those named longest ago first.
     fn candidates(&self, index: &Index) -> Vec<Digest> {
-        let is_leased = |layers: &[Digest]| layers.iter().any(|layer| self.leased.contains(layer));
         let mut free: Vec<_> = index
             .images
             .iter()
-            .filter(|(id, record)| !record.is_retired && !is_leased(&record.layers) && !(self.in_use)(id))
+            .filter(|(id, record)| {
+                !record.is_retired && !is_leased(id, record, self.leased) && !(self.in_use)(id)
+            })
             .map(|(id, record)| (record.last_tagged, *id))
             .collect();
         free.sort();

@@ -45,6 +45,7 @@ impl Store {
             layers: &layers,
             staged: &[staged],
             tags: options.tag.as_slice(),
+            parent: None,
             repo_digests: &[],
             manifest: None,
             blobs: &[],

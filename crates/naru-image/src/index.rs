@@ -48,6 +48,9 @@ pub(crate) struct ImageRecord {
     /// The platform's own manifest, as it came from a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ManifestRecord>,
+    /// The image that this one was committed on. It may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
     pub last_tagged: Timestamp,
     /// Removed by force while a container used it: listed no more, kept until nobody uses it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

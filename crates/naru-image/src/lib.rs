@@ -27,6 +27,7 @@
 pub mod blob;
 pub mod build;
 pub mod changes;
+pub mod copy;
 pub mod error;
 mod flight;
 #[cfg(feature = "fuzzing")]
@@ -44,6 +45,7 @@ pub mod push;
 pub mod query;
 pub mod refs;
 pub mod registry;
+pub mod remote;
 pub mod save;
 pub mod split;
 pub mod store;
@@ -55,6 +57,7 @@ pub mod verify;
 pub use naru_tar as tar;
 
 pub use build::Layer;
+pub use copy::{CopiedImage, CopyOptions};
 pub use error::ImageError;
 pub use gc::{GcImage, GcOutcome, GcPolicy, GcReason};
 pub use progress::{LayerStep, Progress};
@@ -64,6 +67,7 @@ pub use query::{HistoryEntry, Image};
 pub use refs::{ImageUser, Pruned, RemoveOptions, Removed};
 pub use registry::auth::{Credentials, Secret};
 pub use registry::login::Login;
+pub use remote::{Distribution, Referrer, RemoteManifest, RemoteOptions};
 pub use store::{Lease, Store, StoreConfig};
 pub use verify::repair::{RepairOptions, Repaired};
 pub use verify::{Damage, DamagedPart, Verdict, Verified};

@@ -118,6 +118,7 @@ impl<'a> Archive<'a> {
                         layers: &image.layers,
                         staged: &staged,
                         tags: &image.tags,
+                        parent: None,
                         repo_digests: &[],
                         manifest: None,
                         blobs: &[],

@@ -53,6 +53,14 @@ pub enum LayerStep {
     Pushed,
     LayerAlreadyExists,
     MountedFrom(String),
+    /// A blob goes from one registry to another.
+    Copying {
+        current: u64,
+        total: u64,
+    },
+    Copied,
+    ManifestCopied,
+    ManifestAlreadyExists,
     Loading {
         current: u64,
         total: u64,
@@ -109,6 +117,7 @@ impl Progress {
                     LayerStep::Downloading { current, total }
                     | LayerStep::Extracting { current, total }
                     | LayerStep::Pushing { current, total }
+                    | LayerStep::Copying { current, total }
                     | LayerStep::Loading { current, total },
                 ..
             } => Some((*current, *total)),
@@ -147,6 +156,10 @@ impl LayerStep {
             LayerStep::Pushed => "Pushed".into(),
             LayerStep::LayerAlreadyExists => "Layer already exists".into(),
             LayerStep::MountedFrom(repository) => format!("Mounted from {repository}"),
+            LayerStep::Copying { .. } => "Copying".into(),
+            LayerStep::Copied => "Copied".into(),
+            LayerStep::ManifestCopied => "Manifest copied".into(),
+            LayerStep::ManifestAlreadyExists => "Manifest already exists".into(),
             LayerStep::Loading { .. } => "Loading layer".into(),
         }
     }

@@ -6,29 +6,25 @@
 
 mod layers;
 
-use crate::blob::{BLOB_BYTES_MAX, sha256};
 use crate::build::NewImage;
 use crate::error::{ImageError, Result};
 use crate::flight::{Pilot, Watch};
 use crate::index::ManifestRecord;
-use crate::layer::{Staged, flatten};
+use crate::layer::Staged;
 use crate::progress::{Progress, ProgressFn, delayed};
 use crate::query::{Image, parse_config};
-use crate::registry::answer::{error_of, read_limited, status_error};
 use crate::registry::auth::Credentials;
-use crate::registry::client::{Caller, Request, Session};
-use crate::registry::download::Download;
+use crate::registry::client::{Caller, Session};
 use crate::registry::endpoint::{self, Endpoint};
-use crate::registry::manifest::{self, ACCEPT, Descriptor, Document, Manifest};
+use crate::registry::manifest::{self, Descriptor, Document, Manifest};
 use crate::registry::patience::Delay;
+use crate::remote::{Asking, Served, fetch_blob, fetch_manifest};
 use crate::store::Store;
 use naru_types::image::ImageConfig;
 use naru_types::platform::Platform;
 use naru_types::{Digest, ImageRef};
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use ureq::http::{Method, StatusCode};
 
 pub struct PullOptions<'a> {
     pub credentials: Credentials,
@@ -46,20 +42,6 @@ pub struct PulledImage {
     pub digest: Digest,
     /// `false`: the name pointed to this image before.
     pub is_new: bool,
-}
-
-/// Who asks for what.
-struct Asking<'a> {
-    reference: &'a ImageRef,
-    credentials: &'a Credentials,
-    caller: Caller<'a>,
-}
-
-/// A manifest as it was served.
-struct Served {
-    bytes: Vec<u8>,
-    digest: Digest,
-    document: Document,
 }
 
 /// An image's configuration, and the place at its download where there was one.
@@ -106,36 +88,6 @@ impl Store {
         let may: Vec<Endpoint> = may.cloned().collect();
         let tag = asking.reference.tag().unwrap_or_default();
         self.ask(&may, asking, |session| Ok(fetch_manifest(session, asking.reference, tag)?.digest))
-    }
-
-    /// Asks one endpoint after the other until one can do `work`.
-    fn ask<T>(
-        &self,
-        endpoints: &[Endpoint],
-        asking: &Asking<'_>,
-        work: impl Fn(&Session<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let Asking { reference, credentials, caller } = *asking;
-        let mut last = None;
-        for endpoint in endpoints {
-            let agents = &self.inner.agents;
-            let session = match Session::open(agents, endpoint, reference, "pull", credentials, caller) {
-                Ok(session) => session,
-                Err(ImageError::Cancelled) => return Err(ImageError::Cancelled),
-                Err(error) => {
-                    last = Some(error);
-                    continue;
-                }
-            };
-            match work(&session) {
-                // What a mirror lacks or spoils, the registry itself may have.
-                Err(error) if endpoint.is_mirror && !matches!(error, ImageError::Cancelled) => {
-                    last = Some(error);
-                }
-                result => return result,
-            }
-        }
-        Err(last.unwrap_or(ImageError::BadRegistry { address: reference.domain().to_owned() }))
     }
 
     /// `by_digest`: what the tag means, where this registry is not to say.
@@ -277,6 +229,7 @@ impl Store {
             layers: &resolved.config.rootfs.diff_ids,
             staged,
             tags: &tags,
+            parent: None,
             repo_digests: &[name],
             manifest: Some(ManifestRecord {
                 digest: resolved.manifest_digest,
@@ -286,71 +239,4 @@ impl Store {
         };
         self.insert_image(&new).map(drop)
     }
-}
-
-/// Fetches a manifest by tag or digest; by digest, its content must have that digest.
-fn fetch_manifest(session: &Session<'_>, reference: &ImageRef, wanted: &str) -> Result<Served> {
-    let url = session.url(&format!("manifests/{wanted}"));
-    let mut request = Request::new(Method::GET, &url);
-    request.headers = &[("Accept", ACCEPT)];
-    let mut response = session.send(&request)?;
-    if response.status() != StatusCode::OK {
-        return Err(manifest_error(reference, &url, &mut response));
-    }
-    let name = reference.familiar();
-    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-    let content_type = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-    let bytes = read_limited(&mut response, BLOB_BYTES_MAX, &format!("the manifest of {name}"))?;
-    let digest = sha256(&bytes);
-    if let Some(expected) = Digest::parse(wanted).ok().filter(|expected| *expected != digest) {
-        let what = format!("manifest verification failed for digest {expected}");
-        return Err(ImageError::DigestMismatch { what, expected, found: digest });
-    }
-    let document = manifest::parse(&bytes, content_type.as_deref(), &name)?;
-    Ok(Served { bytes, digest, document })
-}
-
-/// moby's `distribution/errors.go`, `notFoundError`.
-fn manifest_error(
-    reference: &ImageRef,
-    url: &str,
-    response: &mut ureq::http::Response<ureq::Body>,
-) -> ImageError {
-    let status = response.status();
-    if !matches!(status, StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return status_error("Get", url, response);
-    }
-    let said = error_of(response);
-    let code = said.as_ref().map_or("", |error| error.code.as_str()).to_owned();
-    let denied = || "denied: requested access to the resource is denied".to_owned();
-    let repository = reference.familiar_repository();
-    match (status, code.as_str()) {
-        (StatusCode::NOT_FOUND, "NAME_UNKNOWN") => {
-            ImageError::RepositoryUnknown { repository, detail: said.map_or_else(String::new, |e| e.text()) }
-        }
-        (StatusCode::NOT_FOUND, _) => {
-            let detail = said.map_or_else(|| "manifest unknown: manifest unknown".to_owned(), |e| e.text());
-            ImageError::ManifestUnknown { name: reference.familiar(), detail }
-        }
-        _ => ImageError::PullDenied {
-            repository,
-            detail: said.filter(|e| e.code == "DENIED").map_or_else(denied, |e| e.text()),
-        },
-    }
-}
-
-fn fetch_blob(session: &Session<'_>, descriptor: &Descriptor) -> Result<Vec<u8>> {
-    let what = format!("content {}", descriptor.digest);
-    if descriptor.size > BLOB_BYTES_MAX {
-        return Err(ImageError::TooLarge { what, found: descriptor.size, limit: BLOB_BYTES_MAX });
-    }
-    let mut bytes = Vec::new();
-    Download::new(session, &descriptor.digest, descriptor.size, &|_| {})
-        .read_to_end(&mut bytes)
-        .map_err(|error| flatten(ImageError::tar_read(error)))?;
-    let found = sha256(&bytes);
-    if found != descriptor.digest {
-        return Err(ImageError::DigestMismatch { what, expected: descriptor.digest, found });
-    }
-    Ok(bytes)
 }

@@ -8,21 +8,21 @@
 
 mod upload;
 
+use crate::blob::sha256;
 use crate::build::tag_name;
 use crate::error::{ImageError, Result};
 use crate::index::{BlobRecord, ImageRecord};
 use crate::progress::{LayerStep, Progress, ProgressFn, delayed};
-use crate::registry::answer::status_error;
 use crate::registry::auth::Credentials;
-use crate::registry::client::{Caller, Payload, Request, Session};
+use crate::registry::client::{Caller, Scope, Session};
 use crate::registry::endpoint;
 use crate::registry::manifest::{self, Descriptor, Document, Manifest};
 use crate::registry::patience::Delay;
+use crate::registry::upload::{push_bytes, put_manifest};
 use crate::store::Store;
 use naru_types::{Digest, ImageRef};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use ureq::http::Method;
 
 pub struct PushOptions<'a> {
     pub credentials: Credentials,
@@ -59,7 +59,7 @@ impl Store {
                 &self.inner.agents,
                 &endpoint,
                 &reference,
-                "pull,push",
+                &Scope::PUSH,
                 &options.credentials,
                 Caller { cancel: options.cancel, on_delay: &on_delay },
             );
@@ -104,12 +104,13 @@ impl Store {
         )?;
         let layers: Vec<Descriptor> = layers.iter().map(|blob| describe(blob, is_oci)).collect();
         let config = self.read_blob(id)?;
-        upload::push_bytes(session, id, &config)?;
+        push_bytes(session, id, &config)?;
         let (bytes, media_type) = match original {
             Some((bytes, manifest)) if same_blobs(&manifest.layers, &layers) => (bytes, manifest.media_type),
             _ => new_manifest(is_oci, *id, config.len() as u64, layers)?,
         };
-        let manifest_digest = put_manifest(session, reference, &bytes, &media_type)?;
+        put_manifest(session, reference.tag().unwrap_or_default(), &bytes, &media_type)?;
+        let manifest_digest = sha256(&bytes);
         self.transact(|index| {
             for (layer, blob) in &pushed {
                 index.add_blob(layer, blob);
@@ -183,24 +184,4 @@ fn new_manifest(is_oci: bool, id: Digest, size: u64, layers: Vec<Descriptor>) ->
     let bytes = serde_json::to_vec_pretty(&manifest)
         .map_err(|source| ImageError::Malformed { what: "the manifest".into(), source })?;
     Ok((bytes, media_type.to_owned()))
-}
-
-fn put_manifest(
-    session: &Session<'_>,
-    reference: &ImageRef,
-    bytes: &[u8],
-    media_type: &str,
-) -> Result<Digest> {
-    let url = session.url(&format!("manifests/{}", reference.tag().unwrap_or_default()));
-    let headers = [("Content-Type", media_type)];
-    let mut response = session.send(&Request {
-        method: Method::PUT,
-        url: &url,
-        headers: &headers,
-        payload: Payload::Bytes(bytes),
-    })?;
-    if !response.status().is_success() {
-        return Err(status_error("Put", &url, &mut response));
-    }
-    Ok(crate::blob::sha256(bytes))
 }

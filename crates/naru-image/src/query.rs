@@ -1,10 +1,12 @@
 //! Images by name and id, and what is known about them.
 
 use crate::error::{ImageError, Result};
-use crate::index::Index;
+use crate::index::{ImageRecord, Index};
+use crate::refs::repository_of;
 use crate::store::Store;
 use naru_types::image::ImageConfig;
 use naru_types::{Digest, ImageRef, Timestamp};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub struct Image {
     pub size: u64,
     pub created: Timestamp,
     pub last_tagged: Timestamp,
+    /// The image that this one was committed on, for as long as that is listed.
+    pub parent: Option<Digest>,
+    /// Why the configuration cannot be read, in a list: the rest is what the index knows.
+    pub damage: Option<String>,
 }
 
 /// One line of `docker history`, newest first.
@@ -45,10 +51,16 @@ impl Image {
 }
 
 impl Store {
-    /// By name (`nginx`, `nginx:1`, `nginx@sha256:…`), by id, or by a prefix of an id that fits one image.
+    /// By name (`nginx`, `nginx:1`, `nginx@sha256:…`), by id, by the digest of its manifest or of the list that it was
+    /// pulled by, or by a prefix of these that fits one image.
     pub fn get(&self, name: &str) -> naru_types::Result<Image> {
         let id = self.resolve(name)?;
         Ok(self.image(&self.index(), &id)?)
+    }
+
+    /// Whose configuration it has need not be readable.
+    pub fn id_of(&self, name: &str) -> naru_types::Result<Digest> {
+        Ok(self.resolve(name)?)
     }
 
     /// Also finds an image that was removed by force while a container used it.
@@ -61,11 +73,12 @@ impl Store {
         find_in(&self.index(), reference)
     }
 
-    /// All images, newest first.
+    /// All images, newest first. A damaged one is among them, with what the index knows of it: the others must not
+    /// suffer from it, and it must be seen to be repaired or removed.
     pub fn list(&self) -> naru_types::Result<Vec<Image>> {
         let index = self.index();
-        let ids = index.images.iter().filter(|(_, record)| !record.is_retired).map(|(id, _)| id);
-        let mut images = ids.map(|id| self.image(&index, id)).collect::<Result<Vec<_>>>()?;
+        let listed = index.images.iter().filter(|(_, record)| !record.is_retired);
+        let mut images: Vec<Image> = listed.map(|(id, record)| self.described(&index, id, record)).collect();
         images.sort_by(|a, b| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
         Ok(images)
     }
@@ -91,9 +104,14 @@ impl Store {
             });
         }
         entries.reverse();
-        if let Some(newest) = entries.first_mut() {
-            newest.id = Some(image.id);
-            newest.tags.clone_from(&image.repo_tags);
+        // moby's `ImageHistory` goes from parent to parent, one for each line.
+        let index = self.index();
+        let mut next = Some(image.id);
+        for entry in &mut entries {
+            let Some(id) = next else { break };
+            entry.id = Some(id);
+            entry.tags = familiar(index.tags_of(&id));
+            next = parent_of(&index, &id);
         }
         Ok(entries)
     }
@@ -117,22 +135,24 @@ impl Store {
 
     pub(crate) fn resolve(&self, name: &str) -> Result<Digest> {
         let index = self.index();
-        let listed = |id: &Digest| index.images.get(id).is_some_and(|record| !record.is_retired);
         let full = Digest::parse(name).ok().or_else(|| Digest::from_hex(name));
-        if let Some(id) = full.filter(listed) {
+        if let Some(id) = full.filter(|id| is_listed(&index, id)) {
             return Ok(id);
         }
         let reference = ImageRef::parse(name).ok();
         if let Some(id) = reference.as_ref().and_then(|reference| find_in(&index, reference)) {
             return Ok(id);
         }
+        if let Some(id) = reference.as_ref().and_then(|reference| by_own_manifest(&index, reference)) {
+            return Ok(id);
+        }
         let prefix = name.strip_prefix("sha256:").unwrap_or(name);
         let is_hex =
             !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let mut fitting =
-            index.images.keys().filter(|id| is_hex && listed(id) && id.hex().starts_with(prefix));
+        let fitting = if is_hex { by_prefix(&index, prefix) } else { BTreeSet::new() };
+        let mut fitting = fitting.into_iter();
         match (fitting.next(), fitting.next()) {
-            (Some(id), None) => Ok(*id),
+            (Some(id), None) => Ok(id),
             (Some(_), Some(_)) => Err(ImageError::AmbiguousId { prefix: name.to_owned() }),
             (None, _) => {
                 let shown = reference
@@ -145,24 +165,76 @@ impl Store {
     pub(crate) fn image(&self, index: &Index, id: &Digest) -> Result<Image> {
         let missing = || ImageError::NoSuchImage { name: id.to_string() };
         let record = index.images.get(id).ok_or_else(missing)?;
-        let config = self.read_config(id)?;
-        let size =
-            record.layers.iter().filter_map(|layer| index.layers.get(layer)).map(|layer| layer.size).sum();
-        Ok(Image {
-            id: *id,
-            created: parse_time(config.created.as_deref()),
-            config,
-            repo_tags: familiar(index.tags_of(id)),
-            repo_digests: familiar(index.digests_of(id)),
-            size,
-            last_tagged: record.last_tagged,
-        })
+        Ok(with_config(index, id, record, self.read_config(id)?))
+    }
+
+    fn described(&self, index: &Index, id: &Digest, record: &ImageRecord) -> Image {
+        match self.read_config(id) {
+            Ok(config) => with_config(index, id, record, config),
+            Err(error) => {
+                let mut config = ImageConfig::default();
+                config.rootfs.diff_ids.clone_from(&record.layers);
+                let damage = Some(naru_types::Error::from(error).chain());
+                Image { damage, ..with_config(index, id, record, config) }
+            }
+        }
     }
 
     pub(crate) fn read_config(&self, id: &Digest) -> Result<ImageConfig> {
         let bytes = self.read_blob(id)?;
         parse_config(&bytes, id)
     }
+}
+
+fn with_config(index: &Index, id: &Digest, record: &ImageRecord, config: ImageConfig) -> Image {
+    let layers = record.layers.iter().filter_map(|layer| index.layers.get(layer));
+    Image {
+        id: *id,
+        created: parse_time(config.created.as_deref()),
+        config,
+        repo_tags: familiar(index.tags_of(id)),
+        repo_digests: familiar(index.digests_of(id)),
+        size: layers.map(|layer| layer.size).sum(),
+        last_tagged: record.last_tagged,
+        parent: parent_of(index, id),
+        damage: None,
+    }
+}
+
+fn parent_of(index: &Index, id: &Digest) -> Option<Digest> {
+    index.images.get(id)?.parent.filter(|parent| is_listed(index, parent))
+}
+
+fn is_listed(index: &Index, id: &Digest) -> bool {
+    index.images.get(id).is_some_and(|record| !record.is_retired)
+}
+
+/// `name@digest` with the platform's own manifest, where the name came with the digest of a list.
+fn by_own_manifest(index: &Index, reference: &ImageRef) -> Option<Digest> {
+    let (digest, repository) = (reference.digest()?, reference.repository());
+    let is_own =
+        |record: &ImageRecord| record.manifest.as_ref().is_some_and(|manifest| manifest.digest == *digest);
+    let is_named =
+        |id: &Digest| index.digests.iter().any(|(name, of)| of == id && repository_of(name) == repository);
+    let mut found = index.images.iter().filter(|(id, record)| is_own(record) && is_listed(index, id));
+    found.find(|(id, _)| is_named(id)).map(|(id, _)| *id)
+}
+
+/// The images whose id begins like this; where there is none, those whose manifest does, or the list by which
+/// they were pulled.
+fn by_prefix(index: &Index, prefix: &str) -> BTreeSet<Digest> {
+    let fits = |digest: &Digest| digest.hex().starts_with(prefix);
+    let listed = |id: &&Digest| is_listed(index, id);
+    let by_id: BTreeSet<Digest> = index.images.keys().filter(|id| fits(id)).filter(listed).copied().collect();
+    if !by_id.is_empty() {
+        return by_id;
+    }
+    let manifest_fits =
+        |record: &ImageRecord| record.manifest.as_ref().is_some_and(|manifest| fits(&manifest.digest));
+    let name_fits = |name: &str| name.split_once("@sha256:").is_some_and(|(_, hex)| hex.starts_with(prefix));
+    let own = index.images.iter().filter(|(_, record)| manifest_fits(record)).map(|(id, _)| id);
+    let named = index.digests.iter().filter(|(name, _)| name_fits(name)).map(|(_, id)| id);
+    own.chain(named).filter(listed).copied().collect()
 }
 
 pub(crate) fn parse_config(bytes: &[u8], id: &Digest) -> Result<ImageConfig> {

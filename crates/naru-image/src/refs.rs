@@ -5,7 +5,7 @@
 
 use crate::build::tag_name;
 use crate::error::{ImageError, Result};
-use crate::index::Index;
+use crate::index::{ImageRecord, Index};
 use crate::query::{Image, find_in};
 use crate::store::{Store, now};
 use naru_types::id::is_full_id;
@@ -88,6 +88,7 @@ impl Store {
             forget_retired(index, in_use, &leased);
             for image in candidates.iter().filter(|image| select(image)) {
                 // It may have got a name, or gone, since it was listed.
+                // A damaged one stays: what it is cannot be asked.
                 let is_same = self.image(index, &image.id).is_ok_and(|now| select(&now));
                 if is_same && !in_use(&image.id) {
                     let removal = Removal { id: image.id, users: &[], force: true, leased: &leased };
@@ -192,7 +193,7 @@ impl Removal<'_> {
         removed.push(Removed::Deleted(self.id));
         let Some(record) = index.images.get_mut(&self.id) else { return };
         // A lease may be held for a container that is being made of the image and isn't known yet.
-        if !self.users.is_empty() || record.layers.iter().any(|layer| self.leased.contains(layer)) {
+        if !self.users.is_empty() || is_leased(&self.id, record, self.leased) {
             record.is_retired = true;
             return;
         }
@@ -206,18 +207,21 @@ impl Removal<'_> {
 
 /// Takes out the removed images whose last container is gone, and their layers.
 pub(crate) fn forget_retired(index: &mut Index, in_use: &dyn Fn(&Digest) -> bool, leased: &BTreeSet<Digest>) {
-    let is_held =
-        |id: &Digest, layers: &[Digest]| in_use(id) || layers.iter().any(|layer| leased.contains(layer));
     let retired: Vec<Digest> = index
         .images
         .iter()
-        .filter(|(id, record)| record.is_retired && !is_held(id, &record.layers))
+        .filter(|(id, record)| record.is_retired && !in_use(id) && !is_leased(id, record, leased))
         .map(|(id, _)| *id)
         .collect();
     for id in retired {
         let layers = forget_image(index, &id);
         index.drop_layers(&layers, leased);
     }
+}
+
+/// Whether somebody holds the image or a layer of it.
+pub(crate) fn is_leased(id: &Digest, record: &ImageRecord, leased: &BTreeSet<Digest>) -> bool {
+    leased.contains(id) || record.layers.iter().any(|layer| leased.contains(layer))
 }
 
 /// Unpacked bytes of all layers.

@@ -82,6 +82,7 @@ pub(crate) struct Inner {
     /// Readers take the snapshot; writers make a new one under `writing`.
     index: RwLock<Arc<Index>>,
     writing: Mutex<()>,
+    /// Layers by diff ID, images by id.
     leases: Mutex<BTreeMap<u64, BTreeSet<Digest>>>,
     /// Layers that a repair replaces now.
     pub healing: Mutex<BTreeSet<Digest>>,
@@ -301,7 +302,7 @@ impl Store {
         }
     }
 
-    /// A guard for layers that no image refers to yet.
+    /// A guard for layers that no image refers to yet, and for images on no list.
     pub fn lease(&self) -> Lease {
         let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
         locked(&self.inner.leases).insert(number, BTreeSet::new());
@@ -334,7 +335,7 @@ impl Store {
     }
 }
 
-/// Keeps the layers it holds from being deleted while it lives.
+/// Keeps the layers and images it holds from being deleted while it lives.
 pub struct Lease {
     store: Store,
     number: u64,
@@ -346,9 +347,15 @@ impl Lease {
         Ok(self.hold_inner(diff_id)?)
     }
 
-    /// Holds all layers of an image, so that a container can be made of it.
+    /// Holds an image and all of its layers, so that a container can be made of it. One without any layer is held, too.
     pub fn hold_image(&self, image: &crate::query::Image) -> naru_types::Result<()> {
-        image.layers().iter().try_for_each(|layer| self.hold(layer))
+        image.layers().iter().try_for_each(|layer| self.hold(layer))?;
+        let _writing = locked(&self.store.inner.writing);
+        if !self.store.index().images.contains_key(&image.id) {
+            return Err(ImageError::NoSuchImage { name: image.id.to_string() }.into());
+        }
+        self.hold_unlocked(image.id);
+        Ok(())
     }
 
     pub(crate) fn hold_inner(&self, diff_id: &Digest) -> Result<()> {

@@ -121,7 +121,7 @@ impl Store {
                 part;
             match self.read_blob(&digest) {
                 Ok(_) => {}
-                Err(error @ (ImageError::BlobMissing { .. } | ImageError::DigestMismatch { .. })) => {
+                Err(error @ (ImageError::BlobMissing { .. } | ImageError::BlobDamaged { .. })) => {
                     damage.push(Damage { part, path: None, what: error.to_string() });
                 }
                 Err(ImageError::Io { step, path, source }) if layer::is_damage(&source) => {

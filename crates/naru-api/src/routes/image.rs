@@ -34,9 +34,9 @@ pub async fn tag(context: Arc<ApiContext>, request: Request) -> Result<Response>
     let target = reference(request.query.text("repo"), request.query.text("tag"))?
         .ok_or_else(|| Error::invalid("repository name must have at least one component"))?;
     blocking(move || {
-        let image = context.engine.images().get(&request.name)?;
-        context.engine.images().tag(&image.id, &target)?;
-        emit(&context.engine, "tag", &image.id.to_string(), &target.familiar());
+        let id = context.engine.images().id_of(&request.name)?;
+        context.engine.images().tag(&id, &target)?;
+        emit(&context.engine, "tag", &id.to_string(), &target.familiar());
         Ok(respond::status(StatusCode::CREATED))
     })
     .await
@@ -46,7 +46,7 @@ pub async fn remove(context: Arc<ApiContext>, request: Request) -> Result<Respon
     let force = request.query.flag("force");
     blocking(move || {
         let engine = &context.engine;
-        let id = engine.images().get(&request.name)?.id.to_string();
+        let id = engine.images().id_of(&request.name)?.to_string();
         let users = |id: &Digest| users(engine, id);
         let removed = engine.images().remove(&request.name, &RemoveOptions { force, users: &users })?;
         for item in &removed {

@@ -7,6 +7,7 @@ use crate::routes::fixed::{DOCKER_VERSION, NARU_VERSION};
 use crate::web::request::Request;
 use crate::web::respond::{self, Response};
 use naru_engine::{EngineConfig, Status};
+use naru_image::Image;
 use naru_kernel::{clock, ns};
 use naru_types::{Error, Result};
 use naru_wire::system::{FirewallBackend, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm};
@@ -29,13 +30,16 @@ fn gather(context: &ApiContext) -> Result<Info> {
     let count =
         |wanted: &[Status]| containers.iter().filter(|view| wanted.contains(&view.state.status)).count();
     let uname = rustix::system::uname();
+    let images = engine.images().list()?;
+    let mut warnings = rootless_warnings();
+    warnings.extend(images.iter().filter_map(damage_warning));
     Ok(Info {
         id: host_id(),
         containers: containers.len(),
         containers_running: count(&[Status::Running, Status::Restarting]),
         containers_paused: count(&[Status::Paused]),
         containers_stopped: count(&[Status::Created, Status::Exited, Status::Dead, Status::Removing]),
-        images: engine.images().list()?.len(),
+        images: images.len(),
         driver: STORAGE_DRIVER.into(),
         driver_status: [("Supports d_type", "true"), ("Native Overlay Diff", "true")]
             .map(|(key, value)| [key.to_owned(), value.to_owned()])
@@ -80,7 +84,7 @@ fn gather(context: &ApiContext) -> Result<Info> {
         security_options: security_options(context.engine.has_apparmor()),
         firewall_backend: FirewallBackend { driver: "nftables".into() },
         labels: vec![format!("naru.version={NARU_VERSION}")],
-        warnings: Some(rootless_warnings()).filter(|warnings| !warnings.is_empty()),
+        warnings: Some(warnings).filter(|warnings| !warnings.is_empty()),
         ..Info::default()
     })
 }
@@ -102,6 +106,13 @@ fn security_options(has_apparmor: bool) -> Vec<String> {
         .flatten()
         .map(str::to_owned)
         .collect()
+}
+
+/// An image whose configuration cannot be read is listed without it; here is said why.
+fn damage_warning(image: &Image) -> Option<String> {
+    let damage = image.damage.as_ref()?;
+    let name = image.repo_tags.first().cloned().unwrap_or_else(|| image.id.to_string());
+    Some(format!("WARNING: image {name} is damaged: {damage} (naru image verify --repair)"))
 }
 
 /// The limits of rootless mode, in sentences, for `naru info`; none outside of a user namespace.

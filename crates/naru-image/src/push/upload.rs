@@ -1,13 +1,12 @@
-//! One blob on its way to a registry (distribution-spec, "Pushing blobs").
+//! One layer on its way to a registry: in a form that is there, or compressed anew.
 
-use crate::blob::{HashingWriter, sha256};
+use crate::blob::HashingWriter;
 use crate::error::{ImageError, Result};
 use crate::index::BlobRecord;
 use crate::progress::{LayerStep, Progress, ProgressFn};
-use crate::registry::answer::status_error;
-use crate::registry::auth::query_value;
-use crate::registry::client::{Payload, Request, Session};
+use crate::registry::client::{Payload, Session};
 use crate::registry::manifest;
+use crate::registry::upload::{has_blob, mount, put};
 use crate::split;
 use crate::store::{Store, remove_tree};
 use naru_types::{Digest, ImageRef};
@@ -16,7 +15,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use ureq::http::{Method, StatusCode};
 
 /// gzip level, the one that `gzip` and Docker use.
 const GZIP_LEVEL: u32 = 6;
@@ -59,9 +57,11 @@ impl Store {
             }
         }
         for blob in &known {
-            if let Some(from) = mount(session, reference, blob)? {
-                tell(Progress::layer(&id, LayerStep::MountedFrom(from)));
-                return Ok(held_by(blob, &repository));
+            for from in other_repositories(blob, reference) {
+                if mount(session, &blob.digest, from)? {
+                    tell(Progress::layer(&id, LayerStep::MountedFrom(from.to_owned())));
+                    return Ok(held_by(blob, &repository));
+                }
             }
         }
         let compressed = self.compress(session, layer)?;
@@ -123,74 +123,17 @@ impl<W: Write> Write for Cancellable<'_, W> {
     }
 }
 
+/// Repositories of the same registry that were seen to hold the blob.
+fn other_repositories<'a>(blob: &'a BlobRecord, reference: &ImageRef) -> Vec<&'a str> {
+    let prefix = format!("{}/", reference.domain());
+    let others = blob.repositories.iter().filter_map(|name| name.strip_prefix(&prefix));
+    others.filter(|from| *from != reference.path()).collect()
+}
+
 fn held_by(blob: &BlobRecord, repository: &str) -> BlobRecord {
     let mut held = blob.clone();
     held.repositories.insert(repository.to_owned());
     held
-}
-
-fn has_blob(session: &Session<'_>, digest: &Digest) -> Result<bool> {
-    let url = session.url(&format!("blobs/{digest}"));
-    let mut response = session.send(&Request::new(Method::HEAD, &url))?;
-    match response.status() {
-        StatusCode::OK => Ok(true),
-        StatusCode::NOT_FOUND => Ok(false),
-        _ => Err(status_error("Head", &url, &mut response)),
-    }
-}
-
-/// Asks the registry to take the blob over from another of its repositories. `None`: it did not.
-fn mount(session: &Session<'_>, reference: &ImageRef, blob: &BlobRecord) -> Result<Option<String>> {
-    let prefix = format!("{}/", reference.domain());
-    let others = blob.repositories.iter().filter_map(|name| name.strip_prefix(&prefix));
-    for from in others.filter(|from| *from != reference.path()) {
-        let url = session.url(&format!(
-            "blobs/uploads/?mount={}&from={}",
-            query_value(&blob.digest.to_string()),
-            query_value(from)
-        ));
-        let response = session.send(&post(&url))?;
-        match response.status() {
-            StatusCode::CREATED => return Ok(Some(from.to_owned())),
-            // An upload was begun instead: it is ended, so that the registry need not wait for it.
-            StatusCode::ACCEPTED => {
-                if let Some(location) = location(session, &response) {
-                    session.send(&Request::new(Method::DELETE, &location)).map(drop)?;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
-}
-
-fn post(url: &str) -> Request<'_> {
-    Request { method: Method::POST, url, headers: &[], payload: Payload::Bytes(b"") }
-}
-
-/// Begins an upload; returns the address that takes the whole blob in one PUT.
-fn begin(session: &Session<'_>, digest: &Digest) -> Result<String> {
-    let url = session.url("blobs/uploads/");
-    let mut response = session.send(&post(&url))?;
-    if response.status() != StatusCode::ACCEPTED {
-        return Err(status_error("Post", &url, &mut response));
-    }
-    let location = location(session, &response).ok_or_else(|| ImageError::Transport {
-        method: "Post",
-        url: url.clone(),
-        detail: "the answer has no Location".into(),
-    })?;
-    let join = if location.contains('?') { '&' } else { '?' };
-    Ok(format!("{location}{join}digest={}", query_value(&digest.to_string())))
-}
-
-fn location(session: &Session<'_>, response: &ureq::http::Response<ureq::Body>) -> Option<String> {
-    let location = response.headers().get("location")?.to_str().ok()?;
-    Some(if location.starts_with('/') {
-        format!("{}{location}", session.peer.endpoint.base)
-    } else {
-        location.to_owned()
-    })
 }
 
 fn upload_file(session: &Session<'_>, blob: &Compressed, id: &str, tell: &ProgressFn<'_>) -> Result<()> {
@@ -203,25 +146,5 @@ fn upload_file(session: &Session<'_>, blob: &Compressed, id: &str, tell: &Progre
         }
     };
     let path: &Path = &blob.path;
-    put(session, &blob.digest, || Payload::File { path, size: total, progress: &progress })
-}
-
-/// Uploads a configuration, unless it is there.
-pub(super) fn push_bytes(session: &Session<'_>, digest: &Digest, bytes: &[u8]) -> Result<()> {
-    debug_assert_eq!(sha256(bytes), *digest);
-    if has_blob(session, digest)? {
-        return Ok(());
-    }
-    put(session, digest, || Payload::Bytes(bytes))
-}
-
-fn put<'p>(session: &Session<'_>, digest: &Digest, payload: impl Fn() -> Payload<'p>) -> Result<()> {
-    let url = begin(session, digest)?;
-    let headers = [("Content-Type", "application/octet-stream")];
-    let mut response =
-        session.send(&Request { method: Method::PUT, url: &url, headers: &headers, payload: payload() })?;
-    if response.status() == StatusCode::CREATED {
-        return Ok(());
-    }
-    Err(status_error("Put", &url, &mut response))
+    put(session, &blob.digest, Payload::File { path, size: total, progress: &progress })
 }

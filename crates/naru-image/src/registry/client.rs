@@ -24,12 +24,22 @@ const CANCEL_POLL_MS: u64 = 50;
 pub enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
+    /// Read anew for each try.
+    Stream {
+        body: &'a dyn Reopen,
+        size: u64,
+    },
     /// Read anew for each try; a finished read reports its bytes.
     File {
         path: &'a std::path::Path,
         size: u64,
         progress: &'a (dyn Fn(u64) + Sync),
     },
+}
+
+/// Bytes that can be had several times.
+pub trait Reopen {
+    fn open(&self) -> Box<dyn Read + '_>;
 }
 
 pub struct Request<'a> {
@@ -45,12 +55,37 @@ impl<'a> Request<'a> {
     }
 }
 
+/// What a session is allowed to do, where the registry doesn't say what it wants to be asked for.
+pub struct Scope<'a> {
+    actions: &'static str,
+    /// Another repository of the registry, whose blobs are mounted.
+    mounts_from: Option<&'a str>,
+}
+
+impl<'a> Scope<'a> {
+    pub const PULL: Self = Self { actions: "pull", mounts_from: None };
+    pub const PUSH: Self = Self { actions: "pull,push", mounts_from: None };
+
+    pub fn push_and_mount(from: &'a str) -> Self {
+        Self { mounts_from: Some(from), ..Self::PUSH }
+    }
+
+    /// Several scopes are separated by spaces (distribution, spec/auth/scope).
+    fn of(&self, repository: &str) -> String {
+        let own = format!("repository:{repository}:{}", self.actions);
+        match self.mounts_from {
+            Some(other) if other != repository => format!("{own} repository:{other}:pull"),
+            _ => own,
+        }
+    }
+}
+
 /// One repository of one registry in one user's name.
 pub struct Peer {
     agent: Agent,
     pub endpoint: Endpoint,
     reference: ImageRef,
-    actions: &'static str,
+    scope: String,
     credentials: Credentials,
     authorization: Mutex<Option<String>>,
 }
@@ -72,7 +107,7 @@ impl Peer {
             agent: Agents::new(&config).agent(&endpoint.tls)?,
             endpoint,
             reference,
-            actions: "pull",
+            scope: String::new(),
             credentials: Credentials::Anonymous,
             authorization: Mutex::default(),
         })
@@ -97,7 +132,7 @@ impl<'a> Session<'a> {
         agents: &Agents,
         endpoint: &Endpoint,
         reference: &ImageRef,
-        actions: &'static str,
+        scope: &Scope<'_>,
         credentials: &Credentials,
         caller: Caller<'a>,
     ) -> Result<Self> {
@@ -111,7 +146,7 @@ impl<'a> Session<'a> {
             agent: agents.agent(&endpoint.tls)?,
             endpoint: endpoint.clone(),
             reference: reference.clone(),
-            actions,
+            scope: scope.of(reference.path()),
             credentials,
             authorization: Mutex::new(authorization),
         };
@@ -200,6 +235,12 @@ impl<'a> Session<'a> {
         match &request.payload {
             Payload::None => self.peer.agent.run(builder.body(()).map_err(bad)?).map_err(failed),
             Payload::Bytes(bytes) => self.peer.agent.run(builder.body(*bytes).map_err(bad)?).map_err(failed),
+            Payload::Stream { body, size } => {
+                let mut body = body.open();
+                let builder = builder.header("Content-Length", *size);
+                let request = builder.body(SendBody::from_reader(&mut body)).map_err(bad)?;
+                self.peer.agent.run(request).map_err(|error| own_error(error).unwrap_or_else(failed))
+            }
             Payload::File { path, size, progress } => {
                 let file = std::fs::File::open(path).map_err(ImageError::io("open", *path))?;
                 let mut body =
@@ -244,9 +285,7 @@ impl<'a> Session<'a> {
                 basic
             }
             Some(Challenge::Bearer { realm, service, scope }) => {
-                let scope = scope.unwrap_or_else(|| {
-                    format!("repository:{}:{}", self.peer.reference.path(), self.peer.actions)
-                });
+                let scope = scope.unwrap_or_else(|| self.peer.scope.clone());
                 let request = TokenRequest {
                     agent: &self.peer.agent,
                     base: &self.peer.endpoint.base,
@@ -312,6 +351,14 @@ pub fn transport_error(method: &Method, url: &str, error: &ureq::Error) -> Image
         other => other.to_string(),
     };
     ImageError::Transport { method: title(method), url: url.to_owned(), detail }
+}
+
+/// The error of ours that a request's own body ended with.
+fn own_error(error: ureq::Error) -> Result<ImageError, ureq::Error> {
+    match error {
+        ureq::Error::Io(source) => source.downcast::<ImageError>().map_err(ureq::Error::Io),
+        other => Err(other),
+    }
 }
 
 /// Whether the request's own body (a cancelled upload) made the error.

@@ -36,11 +36,15 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// What an artifact is, in lists of referrers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
 }
 
 impl Descriptor {
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.to_owned(), size, digest, platform: None, annotations: BTreeMap::new() }
+        let (platform, annotations, artifact_type) = (None, BTreeMap::new(), None);
+        Self { media_type: media_type.to_owned(), size, digest, platform, annotations, artifact_type }
     }
 }
 

@@ -50,7 +50,7 @@ pub struct TokenRequest<'a> {
     pub credentials: &'a Credentials,
     pub realm: &'a str,
     pub service: &'a str,
-    /// `None` where only the credentials are tried.
+    /// Separated by spaces; `None` where only the credentials are tried.
     pub scope: Option<&'a str>,
     /// Whether a refresh token should come with it, to be kept instead of the password.
     pub wants_refresh_token: bool,
@@ -132,7 +132,7 @@ impl TokenRequest<'_> {
     fn ask(&self) -> Result<Response<Body>> {
         let join = if self.realm.contains('?') { '&' } else { '?' };
         let mut url = format!("{}{join}service={}", self.realm, query_value(self.service));
-        if let Some(scope) = self.scope {
+        for scope in self.scope.into_iter().flat_map(|scopes| scopes.split(' ')) {
             url = format!("{url}&scope={}", query_value(scope));
         }
         if self.wants_refresh_token {
