@@ -53,7 +53,14 @@ pub fn paint(text: &str, code: &str) -> String {
 
 /// Docker's stream of JSON messages, as lines on stderr. `quiet` shows only what went wrong, which is returned.
 pub fn progress(response: impl Read, quiet: bool) -> Result<()> {
+    result(response, quiet).map(drop)
+}
+
+/// As [`progress`]; what the stream gives beside its news (`aux`) is returned, the last of it.
+pub fn result(response: impl Read, quiet: bool) -> Result<Option<Value>> {
+    let mut result = None;
     messages(response, |message| {
+        result = message.get("aux").cloned().or(result.take());
         if quiet || !message["progressDetail"]["current"].is_null() {
             // Byte counts change many times a second; a line for each would drown what matters.
             return;
@@ -65,7 +72,8 @@ pub fn progress(response: impl Read, quiet: bool) -> Result<()> {
             (_, None, Some(stream)) => raw(stream.as_bytes()),
             _ => {}
         }
-    })
+    })?;
+    Ok(result)
 }
 
 /// The builder's stream: its text on stderr, the image's id as the result.

@@ -102,6 +102,7 @@ impl Store {
             let caller = Caller { cancel: options.cancel, on_delay };
             match Session::open(&self.inner.agents, &endpoint, to, &scope, &options.to, caller) {
                 Ok(session) => return Ok(session),
+                Err(error) if endpoint.has_spoken(&error) => return Err(error),
                 Err(error) => last = Some(error),
             }
         }

@@ -65,6 +65,7 @@ impl Store {
             );
             match session {
                 Ok(session) => return Ok(self.push_to(&session, &reference, &id, options)?),
+                Err(error) if endpoint.has_spoken(&error) => return Err(error.into()),
                 Err(error) => last = Some(error),
             }
         }

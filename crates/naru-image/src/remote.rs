@@ -86,7 +86,7 @@ impl Store {
         reference: &ImageRef,
         options: &RemoteOptions<'_>,
     ) -> naru_types::Result<Distribution> {
-        Ok(self.remotely(reference, options, |session, reference| {
+        let found = self.remotely(reference, options, |session, reference| {
             let served = fetch_manifest(session, reference, &wanted(reference))?;
             let platforms = match &served.document {
                 Document::List(list) => {
@@ -95,7 +95,14 @@ impl Store {
                 Document::Image(image) => platform_of(session, &image.config).into_iter().collect(),
             };
             Ok(Distribution { manifest: served.into(), platforms })
-        })?)
+        });
+        found.map_err(|error| match error {
+            // Here dockerd passes on what the registry says; a pull puts the name before it.
+            ImageError::ManifestUnknown { detail, .. } | ImageError::RepositoryUnknown { detail, .. } => {
+                naru_types::Error::not_found(detail)
+            }
+            other => other.into(),
+        })
     }
 
     /// What has the manifest that a name points to as its subject, and that manifest's digest.
@@ -143,7 +150,9 @@ impl Store {
             let session = match Session::open(agents, endpoint, reference, &Scope::PULL, credentials, caller)
             {
                 Ok(session) => session,
-                Err(ImageError::Cancelled) => return Err(ImageError::Cancelled),
+                Err(error) if matches!(error, ImageError::Cancelled) || endpoint.has_spoken(&error) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     last = Some(error);
                     continue;

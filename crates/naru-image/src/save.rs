@@ -1,4 +1,4 @@
-//! `docker save`: one archive that is a docker-archive (manifest.json, read by every Docker, Podman and
+//! `docker save`: one archive that is, unless a plain layout is asked for, a docker-archive (manifest.json, read by every Docker, Podman and
 //! skopeo) and an OCI layout (index.json) at once, as Docker writes it since version 25. Layers are in it
 //! uncompressed, each once.
 
@@ -13,6 +13,15 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+/// What a saved archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveForm {
+    /// A docker-archive and an OCI layout at once.
+    Docker,
+    /// An OCI layout only.
+    Oci,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ArchiveImage {
@@ -24,13 +33,23 @@ struct ArchiveImage {
 impl Store {
     /// Writes the images to `out`. A repository without a tag stands for all of its tags.
     pub fn save(&self, names: &[String], out: &mut dyn Write) -> naru_types::Result<()> {
+        self.save_as(ArchiveForm::Docker, names, out)
+    }
+
+    /// As [`Store::save`], in the form that is asked for.
+    pub fn save_as(
+        &self,
+        form: ArchiveForm,
+        names: &[String],
+        out: &mut dyn Write,
+    ) -> naru_types::Result<()> {
         let images = self.named_images(names)?;
-        Ok(self.save_images(&images, out)?)
+        Ok(self.save_images(form, &images, out)?)
     }
 
     /// Writes one image to `out` under names that it need not have here.
     pub fn save_image(&self, id: &Digest, names: &[ImageRef], out: &mut dyn Write) -> naru_types::Result<()> {
-        Ok(self.save_images(&[(*id, names.to_vec())], out)?)
+        Ok(self.save_images(ArchiveForm::Docker, &[(*id, names.to_vec())], out)?)
     }
 
     /// Image ids in the order asked for, with the names that are saved along.
@@ -72,7 +91,12 @@ impl Store {
         Ok(images)
     }
 
-    fn save_images(&self, images: &[(Digest, Vec<ImageRef>)], out: &mut dyn Write) -> Result<()> {
+    fn save_images(
+        &self,
+        form: ArchiveForm,
+        images: &[(Digest, Vec<ImageRef>)],
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let lease = self.lease();
         let mut archive = Archive { out, written: BTreeSet::new() };
         archive.directory("blobs/")?;
@@ -112,9 +136,11 @@ impl Store {
         let list =
             manifest::List { schema_version: 2, media_type: manifest::OCI_INDEX.to_owned(), manifests: oci };
         archive.file("index.json", &json(&list)?)?;
-        archive.file("manifest.json", &json(&docker)?)?;
-        if !repositories.is_empty() {
-            archive.file("repositories", &json(&repositories)?)?;
+        if form == ArchiveForm::Docker {
+            archive.file("manifest.json", &json(&docker)?)?;
+            if !repositories.is_empty() {
+                archive.file("repositories", &json(&repositories)?)?;
+            }
         }
         archive.write(&tar::trailer())
     }

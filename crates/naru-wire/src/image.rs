@@ -2,6 +2,7 @@
 
 use crate::inspect::GraphDriver;
 use naru_types::image::{Empty, Healthcheck};
+use naru_types::platform::Platform;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -101,6 +102,24 @@ pub struct HistoryItem {
     pub id: String,
     pub size: i64,
     pub tags: Option<Vec<String>>,
+}
+
+/// `GET /distribution/{name}/json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DistributionInspect {
+    pub descriptor: Descriptor,
+    /// `null` where no platform is named, as with artifacts.
+    pub platforms: Option<Vec<Platform>>,
+}
+
+/// What a name in a registry points to (OCI image-spec, descriptor.md).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Descriptor {
+    pub media_type: String,
+    pub digest: String,
+    pub size: u64,
 }
 
 /// One of `DELETE /images/{name}`: either of the two.

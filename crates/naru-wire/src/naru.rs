@@ -214,6 +214,45 @@ pub struct VerifySummary {
     pub cache: Vec<ImageDamage>,
 }
 
+/// The `aux` that the stream of `POST /naru/v1/images/copy` ends with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageCopied {
+    /// Of the manifest or list that the new name points to.
+    pub digest: String,
+    /// Of the same, in bytes.
+    pub size: u64,
+    /// Manifests that the target lacked.
+    pub manifests: u64,
+    /// Blobs that were downloaded and uploaded, and their bytes.
+    pub streamed: u64,
+    pub streamed_bytes: u64,
+    /// Blobs that the registry took over from its other repository.
+    pub mounted: u64,
+    /// Blobs that the target had.
+    pub present: u64,
+}
+
+/// `GET /naru/v1/images/referrers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageReferrers {
+    /// The digest that is referred to.
+    pub subject: String,
+    pub referrers: Vec<ImageReferrer>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageReferrer {
+    pub digest: String,
+    pub artifact_type: String,
+    pub media_type: String,
+    /// Of the manifest, in bytes.
+    pub size: u64,
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// `image-gc` of `daemon.json`, and the body of `POST /naru/v1/images/gc`. What is absent sets no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

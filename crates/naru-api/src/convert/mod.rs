@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod host;
 pub mod image;
 pub mod image_care;
+pub mod image_remote;
 pub mod inspect;
 pub mod log;
 pub mod mounts;

@@ -60,7 +60,6 @@ fn others<C: Send + Sync + 'static>() -> Vec<Route<C>> {
         GET "/containers/*/attach/ws" => no_websocket,
         GET "/containers/*/checkpoints" => not_here,
         POST "/containers/*/checkpoints" => not_here,
-        GET "/distribution/*/json" => no_distribution,
         PUT "/volumes/*" => no_manager,
         POST "/build/cancel" => not_here,
     ]
@@ -101,12 +100,6 @@ async fn no_search<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
 async fn no_websocket<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
     Err(Error::not_implemented("attaching through a WebSocket is not supported by naru")
         .with_hint("POST /containers/{id}/attach with Upgrade: tcp"))
-}
-
-async fn no_distribution<C>(_context: Arc<C>, _request: Request) -> Result<Response> {
-    Err(Error::not_implemented(
-        "asking a registry about an image without pulling it is not supported by naru",
-    ))
 }
 
 /// 404 makes clients fall back to the classic builder.

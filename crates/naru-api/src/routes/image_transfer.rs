@@ -14,6 +14,7 @@ use crate::web::respond::{self, JSON, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
 use naru_image::import::ImportOptions;
+use naru_image::save::ArchiveForm;
 use naru_image::{Progress, PullOptions, PushOptions};
 use naru_kernel::clock;
 use naru_types::platform::Platform;
@@ -256,12 +257,18 @@ pub async fn save(context: Arc<ApiContext>, request: Request) -> Result<Response
     if names.is_empty() {
         return Err(Error::invalid("no image was named to be saved"));
     }
+    // naru's own; dockerd knows one form only.
+    let form = match request.query.text("format") {
+        "" | "docker" => ArchiveForm::Docker,
+        "oci" => ArchiveForm::Oci,
+        other => return Err(Error::invalid(format!("unknown format {other:?}: docker or oci"))),
+    };
     let ids = names.iter().map(|name| Ok(context.engine.images().get(name)?.id.to_string()));
     let ids: Vec<String> = ids.collect::<Result<_>>()?;
     let (sender, response) = respond::stream("application/x-tar");
     tokio::task::spawn_blocking(move || {
         let mut out = io::BufWriter::with_capacity(SAVE_BUFFER_BYTES, PieceWriter(sender.clone()));
-        let saved = context.engine.images().save(&names, &mut out);
+        let saved = context.engine.images().save_as(form, &names, &mut out);
         let flushed = io::Write::flush(&mut out);
         match (saved, flushed) {
             (Ok(()), Ok(())) => ids.iter().for_each(|id| emit(&context.engine, "save", id, id)),

@@ -18,6 +18,7 @@ mod fixed;
 mod image;
 mod image_care;
 mod image_list;
+mod image_remote;
 mod image_transfer;
 mod info;
 mod lifecycle;
@@ -104,6 +105,7 @@ fn images() -> Vec<Route<ApiContext>> {
         GET "/images/get" => image_transfer::save,
         GET "/images/*/get" => image_transfer::save,
         GET "/images/*/json" => image::inspect,
+        GET "/distribution/*/json" => image_remote::distribution,
         GET "/images/*/history" => image::history,
         POST "/images/*/push" => image_transfer::push,
         POST "/images/*/tag" => image::tag,
@@ -150,6 +152,9 @@ fn own() -> Vec<Route<ApiContext>> {
         GET "/naru/v1/ca.pem" => naru::ca_certificate,
         POST "/naru/v1/images/verify" => image_care::verify,
         POST "/naru/v1/images/gc" => image_care::gc,
+        POST "/naru/v1/images/copy" => image_remote::copy,
+        GET "/naru/v1/images/manifest" => image_remote::manifest,
+        GET "/naru/v1/images/referrers" => image_remote::referrers,
         POST "/naru/v1/shutdown" => naru::shutdown,
     ]
 }

@@ -2,11 +2,12 @@
 
 use super::image::encode_name;
 use crate::client::{Api, Body, query};
-use crate::flags::{ImportFlags, LoadFlags, SaveFlags};
+use crate::flags::{ArchiveFormat, ImportFlags, LoadFlags, SaveFlags};
 use crate::{Outcome, output};
 use naru_types::{Error, ImageRef, Result};
 use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 
 pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
     if flags.output.is_none() && std::io::stdout().is_terminal() {
@@ -14,11 +15,18 @@ pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
             .with_hint("naru save -o FILE IMAGE")
             .into());
     }
-    let names: Vec<(&str, Option<&str>)> =
+    let mut names: Vec<(&str, Option<&str>)> =
         flags.images.iter().map(|name| ("names", Some(name.as_str()))).collect();
+    names.push(("format", (flags.format == ArchiveFormat::Oci).then_some("oci")));
+    if let Some(path) = flags.output.as_deref().filter(|path| is_directory(path)) {
+        make_empty(path)?;
+    }
     let mut archive = api.stream("GET", &format!("/images/get{}", query(&names)), Body::Empty)?;
     match &flags.output {
         None => copy(&mut archive, &mut std::io::stdout().lock(), "standard output")?,
+        Some(path) if is_directory(path) => {
+            crate::tar::unpack(archive, Path::new(path), Path::to_owned)?;
+        }
         Some(path) => {
             // Written beside and renamed, so that a failed save leaves no half archive under the wanted name.
             let part = format!("{path}.part");
@@ -34,7 +42,10 @@ pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
 }
 
 pub fn load(api: &Api, flags: &LoadFlags) -> Outcome {
-    let input = open(flags.input.as_deref(), "naru load -i FILE")?;
+    let input = match flags.input.as_deref().filter(|path| Path::new(path).is_dir()) {
+        Some(layout) => super::layout::pack(layout)?,
+        None => open(flags.input.as_deref(), "naru load -i FILE")?,
+    };
     let path = format!("/images/load{}", query(&[("quiet", flags.quiet.then_some("1"))]));
     let response = api.stream("POST", &path, Body::Tar(input))?;
     output::progress(response, false)?;
@@ -59,6 +70,21 @@ pub fn import(api: &Api, flags: &ImportFlags) -> Outcome {
     let id = output::last_status(response)?;
     output::line(id.ok_or_else(|| Error::internal("the import ended without an image"))?);
     Ok(0)
+}
+
+fn is_directory(path: &str) -> bool {
+    path.ends_with('/') || Path::new(path).is_dir()
+}
+
+/// What is in the directory already would be mixed with the layout.
+fn make_empty(path: &str) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| unusable(path, error))?;
+    match std::fs::read_dir(path).map_err(|error| unusable(path, error))?.next() {
+        None => Ok(()),
+        Some(_) => {
+            Err(Error::invalid(format!("{path} is not empty")).with_hint("name an empty or a new directory"))
+        }
+    }
 }
 
 fn open(path: Option<&str>, hint: &str) -> Result<Box<dyn Read + Send>> {

@@ -12,7 +12,9 @@ mod events;
 mod exec;
 mod image;
 mod image_care;
+mod image_remote;
 mod inspect;
+mod layout;
 mod lifecycle;
 mod login;
 mod logs;
@@ -25,7 +27,7 @@ mod up;
 mod volume;
 
 use crate::client::{Api, Endpoint};
-use crate::flags::{Command, ImageCommand};
+use crate::flags::{Command, ImageCommand, ManifestCommand};
 use crate::{CliError, Outcome, output};
 use naru_types::Result;
 
@@ -73,7 +75,10 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
             ImageCommand::Gc(flags) => image_care::gc(&api, &flags),
             ImageCommand::Analyze(flags) => analyze::analyze(&api, &flags),
             ImageCommand::Bootstrap(flags) => bootstrap::bootstrap(&api, &flags),
+            ImageCommand::Copy(flags) => image_remote::copy(&api, &flags),
+            ImageCommand::Referrers(flags) => image_remote::referrers(&api, &flags),
         },
+        Command::Manifest(ManifestCommand::Inspect(flags)) => image_remote::manifest(&api, &flags),
         Command::Network(command) => network::network(&api, command),
         Command::Volume(command) => volume::volume(&api, command),
         Command::Events(flags) => events::events(&api, &flags),

@@ -12,6 +12,10 @@ pub enum ImageCommand {
     Bootstrap(BootstrapFlags),
     /// Show what is in an image: sizes, waste, packages, advice; or write its bill of materials
     Analyze(AnalyzeFlags),
+    /// Copy an image from a registry to a registry, all its platforms, without unpacking it
+    Copy(ImageCopyFlags),
+    /// List what refers to an image in its registry: signatures, SBOMs, attestations
+    Referrers(ReferrersFlags),
 }
 
 #[derive(Debug, Args)]
@@ -22,6 +26,48 @@ pub struct AnalyzeFlags {
     /// `json` for all that was found
     #[arg(long, value_parser = ["json"])]
     pub format: Option<String>,
+    pub image: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ManifestCommand {
+    /// Show the manifest or manifest list that a name points to in its registry
+    Inspect(ManifestFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct ImageCopyFlags {
+    /// Copy only this platform, such as linux/arm64 (default: all that the source has)
+    #[arg(long)]
+    pub platform: Option<String>,
+    /// Copy what refers to the image as well: signatures, SBOMs, attestations
+    #[arg(long)]
+    pub referrers: bool,
+    /// Print the copy's name and digest only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// REGISTRY/NAME[:TAG][@DIGEST]
+    pub source: String,
+    /// REGISTRY/NAME[:TAG]
+    pub target: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ReferrersFlags {
+    /// Only artifacts of this type, such as application/spdx+json
+    #[arg(long = "artifact-type", value_name = "TYPE")]
+    pub artifact_type: Option<String>,
+    /// `json`, or a template
+    #[arg(long)]
+    pub format: Option<String>,
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ManifestFlags {
+    /// Print it byte for byte, as its digest is of
+    #[arg(long)]
+    pub raw: bool,
     pub image: String,
 }
 
@@ -222,16 +268,25 @@ pub struct BuildFlags {
 
 #[derive(Debug, Args)]
 pub struct SaveFlags {
-    /// Write to a file
+    /// Write to a file, or into an empty directory (PATH/ makes one)
     #[arg(short, long)]
     pub output: Option<String>,
+    /// What it is: docker is a docker-archive and an OCI layout at once, oci a plain OCI layout
+    #[arg(long, default_value = "docker")]
+    pub format: ArchiveFormat,
     #[arg(required = true)]
     pub images: Vec<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ArchiveFormat {
+    Docker,
+    Oci,
+}
+
 #[derive(Debug, Args)]
 pub struct LoadFlags {
-    /// Read from a file
+    /// Read from a file, or from the directory of an OCI layout
     #[arg(short, long)]
     pub input: Option<String>,
     /// Print less

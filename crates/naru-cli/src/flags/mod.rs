@@ -106,6 +106,9 @@ pub enum Command {
     /// Manage the image store
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look at manifests in registries
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),

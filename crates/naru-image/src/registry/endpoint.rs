@@ -52,6 +52,14 @@ pub struct Endpoint {
     pub namespace: Option<String>,
 }
 
+impl Endpoint {
+    /// Whether an error at opening a session here is the registry's last word: it answered, so the same host without
+    /// TLS would only hide what it said.
+    pub fn has_spoken(&self, error: &ImageError) -> bool {
+        !self.is_mirror && !matches!(error, ImageError::Transport { .. })
+    }
+}
+
 /// In the order in which they are tried: the hosts of `hosts.toml`, dockerd's mirrors (docker.io only), then
 /// the registry; an insecure one first with TLS, then without, as dockerd does.
 pub fn endpoints(reference: &ImageRef, config: &StoreConfig) -> Result<Vec<Endpoint>> {

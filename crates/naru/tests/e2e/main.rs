@@ -8,6 +8,7 @@ mod build;
 mod build_cves;
 mod buildx;
 mod clients;
+mod copies;
 mod crash;
 mod host;
 mod host_files;
@@ -46,6 +47,7 @@ fn tests() -> Vec<Test> {
         buildx::TESTS,
         registries::TESTS,
         round_trips::TESTS,
+        copies::TESTS,
         bad_input::TESTS,
         project::TESTS,
         rootless::TESTS,

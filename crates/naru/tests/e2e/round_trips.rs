@@ -14,13 +14,13 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
 ];
 
 const DOCKERDS: &str = "NARU_TEST_DOCKERD";
-const DEBIANS: &str = "127.0.0.1:5057";
-const OWN: &str = "127.0.0.1:5058";
-const BUILT: &str = "team/trip:1";
+pub const DEBIANS: &str = "127.0.0.1:5057";
+pub const OWN: &str = "127.0.0.1:5058";
+pub const BUILT: &str = "team/trip:1";
 const MADE_THERE: &str = "team/made-there:1";
 
 /// A process that ends with the test.
-struct Peer(Child);
+pub struct Peer(Child);
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -39,13 +39,13 @@ impl Peer {
     }
 }
 
-fn scratch(lab: &Lab, name: &str) -> PathBuf {
+pub fn scratch(lab: &Lab, name: &str) -> PathBuf {
     let dir = lab.dir.join(name);
     std::fs::create_dir_all(&dir).unwrap();
     dir
 }
 
-fn run(lab: &Lab, program: &str, args: &[&str]) -> Out {
+pub fn run(lab: &Lab, program: &str, args: &[&str]) -> Out {
     let mut command = lab.inside(program);
     std::fs::write(lab.dir.join("no-logins.json"), "{}").unwrap();
     // Neither the logins of who runs the tests nor their configuration.
@@ -64,7 +64,7 @@ fn with_storage(lab: &Lab, program: &str, args: &[&str]) -> String {
 }
 
 /// Three layers with a hard link, a removed file, a set-id bit and a capability.
-fn build(lab: &Lab) {
+pub fn build(lab: &Lab) {
     let dir = scratch(lab, "trip");
     let text = "FROM busybox\nRUN echo hi > /a && ln /a /b && mkdir -m 1777 /t\nRUN rm /a && chmod 4755 /b\nLABEL x=y\nCMD [\"sh\"]\n";
     std::fs::write(dir.join("Dockerfile"), text).unwrap();
@@ -72,18 +72,25 @@ fn build(lab: &Lab) {
 }
 
 /// Id and layers.
-fn identity(lab: &Lab, name: &str) -> String {
+pub fn identity(lab: &Lab, name: &str) -> String {
     lab.ok(&["image", "inspect", "-f", "{{.Id}} {{.RootFS.Layers}}", name])
 }
 
 /// The digest that `docker push` says at its end.
-fn push(lab: &Lab, name: &str) -> String {
+pub fn push(lab: &Lab, name: &str) -> String {
     let said = lab.ok(&["push", name]);
     let digest = said.split("digest: ").nth(1).and_then(|rest| rest.split(' ').next());
     digest.unwrap_or_else(|| panic!("no digest in {said}")).to_owned()
 }
 
 fn debians_registry(lab: &Lab) {
+    let _registry = start_debians(lab);
+    build(lab);
+    goes_round(lab, DEBIANS, &[]);
+}
+
+/// Debian's docker-registry, open to everyone.
+pub fn start_debians(lab: &Lab) -> Peer {
     let dir = scratch(lab, "debians");
     let config = dir.join("config.yml");
     let root = dir.display();
@@ -93,10 +100,9 @@ fn debians_registry(lab: &Lab) {
     std::fs::write(&config, text).unwrap();
     let mut command = lab.inside("docker-registry");
     command.arg("serve").arg(&config);
-    let _registry = Peer::start(command, &dir.join("log"));
+    let registry = Peer::start(command, &dir.join("log"));
     wait_for("the registry", || lab.sh(&format!("curl -sfm 1 http://{DEBIANS}/v2/")).code == 0);
-    build(lab);
-    goes_round(lab, DEBIANS, &[]);
+    registry
 }
 
 /// naru's push, everyone's pull, everyone's push, naru's pull.
@@ -158,7 +164,8 @@ fn own_registry(lab: &Lab) {
     build(lab);
     let name = format!("{OWN}/team/trip:1");
     lab.ok(&["tag", BUILT, &name]);
-    lab.docker(&["push", &name]).expect(1, "a push without a login");
+    let refused = lab.docker(&["push", &name]).expect(1, "a push without a login");
+    assert!(refused.stderr.contains("no basic auth credentials"), "{refused:?}");
     let login = ["login", "-u", "anyone", "--password-stdin", OWN];
     lab.docker_in(&login, b"naru_0_0\n").expect(1, "a wrong token");
     lab.docker_in(&login, secret.as_bytes()).expect(0, "docker login");
@@ -174,7 +181,7 @@ fn own_registry(lab: &Lab) {
     lab.ok(&["rmi", BUILT]);
 }
 
-fn start_own(lab: &Lab) -> (Peer, String) {
+pub fn start_own(lab: &Lab) -> (Peer, String) {
     let dir = scratch(lab, "own");
     let (root, certificate, key) = (dir.join("root"), dir.join("cert.pem"), dir.join("key.pem"));
     let mut command = Command::new("openssl");
