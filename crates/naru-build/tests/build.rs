@@ -130,7 +130,7 @@ fn the_cache_keeps_its_layers_and_gives_them_back() {
     let first = world.build(&request(&context, text)).unwrap();
     let layer = *world.store.get_by_id(&first.id).unwrap().layers().last().unwrap();
     let users = |_: &naru_types::Digest| Vec::new();
-    let options = naru_image::RemoveOptions { force: true, users: &users };
+    let options = naru_image::RemoveOptions { force: true, keep_parents: false, users: &users };
     world.store.remove(&first.id.to_string(), &options).unwrap();
     // The image is gone; the cache pins the layer.
     world.store.collect(&|_| false).unwrap();

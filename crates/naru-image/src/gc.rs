@@ -110,8 +110,9 @@ impl Collection<'_> {
             let Some(reason) = self.reason(index, &id, &surplus, before) else { continue };
             let names = [index.tags_of(&id), index.digests_of(&id)].concat().into_iter().map(shown).collect();
             let held = stored_bytes(index);
-            let removal = Removal { id, users: &[], force: true, leased: self.leased };
-            // By force and without users nothing is in the way of it.
+            let (in_use, leased) = (self.in_use, self.leased);
+            let removal = Removal { id, users: &[], in_use, force: true, keep_parents: false, leased };
+            // By force and without users only an image that was committed on it is in the way.
             if removal.by_id(index).is_ok() {
                 outcome.images.push(GcImage { id, names, reason, bytes: held - stored_bytes(index) });
             }

@@ -1,7 +1,8 @@
 //! Names of images: giving, taking away, and what is deleted when the last one goes.
 //!
 //! The rules and texts are moby's (`daemon/images/image_delete.go`): a name is untagged; the image goes
-//! when its last name does; by id it goes only when it has at most one name, or by force.
+//! when its last name does; by id it goes only when it has at most one name, or by force. What an image was
+//! committed on stays for as long as that image does, and goes with it when it has no name.
 
 use crate::build::tag_name;
 use crate::error::{ImageError, Result};
@@ -31,6 +32,8 @@ pub struct ImageUser {
 
 pub struct RemoveOptions<'a> {
     pub force: bool,
+    /// The nameless images that it was committed on stay.
+    pub keep_parents: bool,
     /// The containers made from an image.
     pub users: &'a dyn Fn(&Digest) -> Vec<ImageUser>,
 }
@@ -65,7 +68,10 @@ impl Store {
             let users = (options.users)(&id);
             let leased = self.leased();
             forget_retired(index, &|id| !(options.users)(id).is_empty(), &leased);
-            let removal = Removal { id, users: &users, force: options.force, leased: &leased };
+            let in_use = |id: &Digest| !(options.users)(id).is_empty();
+            let RemoveOptions { force, keep_parents, .. } = *options;
+            let removal =
+                Removal { id, users: &users, in_use: &in_use, force, keep_parents, leased: &leased };
             match named(index, name, &id) {
                 Some(key) => removal.by_name(index, name, &key),
                 None => removal.by_id(index),
@@ -86,12 +92,16 @@ impl Store {
             let before = stored_bytes(index);
             let mut pruned = Pruned::default();
             forget_retired(index, in_use, &leased);
-            for image in candidates.iter().filter(|image| select(image)) {
-                // It may have got a name, or gone, since it was listed.
-                // A damaged one stays: what it is cannot be asked.
-                let is_same = self.image(index, &image.id).is_ok_and(|now| select(&now));
-                if is_same && !in_use(&image.id) {
-                    let removal = Removal { id: image.id, users: &[], force: true, leased: &leased };
+            let mut left: Vec<Digest> =
+                candidates.iter().filter(|image| select(image)).map(|image| image.id).collect();
+            // What others were committed on may go after these.
+            while let Some(at) = left.iter().position(|id| !has_children(index, id)) {
+                let id = left.remove(at);
+                // It may have got a name, or gone, since it was listed. A damaged one stays: what it is cannot be asked.
+                let is_same = self.image(index, &id).is_ok_and(|now| select(&now));
+                if is_same && !in_use(&id) {
+                    let (force, keep_parents, leased) = (true, false, &leased);
+                    let removal = Removal { id, users: &[], in_use, force, keep_parents, leased };
                     pruned.removed.extend(removal.by_id(index)?);
                 }
             }
@@ -130,7 +140,10 @@ fn named(index: &Index, text: &str, id: &Digest) -> Option<String> {
 pub(crate) struct Removal<'a> {
     pub id: Digest,
     pub users: &'a [ImageUser],
+    /// Whether a container was made from an image.
+    pub in_use: &'a dyn Fn(&Digest) -> bool,
     pub force: bool,
+    pub keep_parents: bool,
     pub leased: &'a BTreeSet<Digest>,
 }
 
@@ -156,13 +169,16 @@ impl Removal<'_> {
         let names_left = !index.tags_of(&self.id).is_empty() || !index.digests_of(&self.id).is_empty();
         // A container that runs keeps the nameless image; Docker stays silent about it as well.
         let keeps_running = self.users.iter().any(|user| user.is_running);
-        if !names_left && !keeps_running {
-            self.delete(index, &mut removed);
+        if !names_left && !keeps_running && !has_children(index, &self.id) {
+            self.delete_with_parents(index, &mut removed);
         }
         Ok(removed)
     }
 
     pub(crate) fn by_id(&self, index: &mut Index) -> Result<Vec<Removed>> {
+        if has_children(index, &self.id) {
+            return Err(self.conflict("cannot", "image has dependent child images"));
+        }
         if let Some(user) = self.users.iter().find(|user| user.is_running) {
             return Err(self.conflict(
                 "cannot",
@@ -180,13 +196,35 @@ impl Removal<'_> {
         }
         let names = [index.tags_of(&self.id), index.digests_of(&self.id)].concat();
         let mut removed: Vec<Removed> = names.iter().map(|name| untag(index, name)).collect();
-        self.delete(index, &mut removed);
+        self.delete_with_parents(index, &mut removed);
         Ok(removed)
     }
 
     fn conflict(&self, force: &str, why: &str) -> ImageError {
         let force = if force == "must" { "must be forced" } else { "cannot be forced" };
         ImageError::Conflict(format!("conflict: unable to delete {} ({force}) - {why}", self.id.short()))
+    }
+
+    fn delete_with_parents(&self, index: &mut Index, removed: &mut Vec<Removed>) {
+        let mut parent = index.images.get(&self.id).and_then(|record| record.parent);
+        self.delete(index, removed);
+        let is_gone = |index: &Index, id: &Digest| !index.images.contains_key(id);
+        if self.keep_parents || !is_gone(index, &self.id) {
+            return;
+        }
+        while let Some(id) = parent.filter(|id| self.is_forgotten(index, id)) {
+            parent = index.images.get(&id).and_then(|record| record.parent);
+            Removal { id, users: &[], ..*self }.delete(index, removed);
+        }
+    }
+
+    /// Listed, and wanted by nobody: no name, no container, nothing committed on it.
+    fn is_forgotten(&self, index: &Index, id: &Digest) -> bool {
+        let is_named = || !index.tags_of(id).is_empty() || !index.digests_of(id).is_empty();
+        index.images.get(id).is_some_and(|record| !record.is_retired && !is_leased(id, record, self.leased))
+            && !is_named()
+            && !has_children(index, id)
+            && !(self.in_use)(id)
     }
 
     fn delete(&self, index: &mut Index, removed: &mut Vec<Removed>) {
@@ -203,6 +241,11 @@ impl Removal<'_> {
         let gone = layers.iter().zip(chains).rev().filter(|(layer, _)| !index.layers.contains_key(layer));
         removed.extend(gone.map(|(_, chain)| Removed::Deleted(chain)));
     }
+}
+
+/// Whether a listed image was committed on this one.
+fn has_children(index: &Index, id: &Digest) -> bool {
+    index.images.values().any(|record| record.parent == Some(*id) && !record.is_retired)
 }
 
 /// Takes out the removed images whose last container is gone, and their layers.

@@ -336,7 +336,7 @@ fn removal_follows_docker() {
     test.store.tag(&image.id, &ImageRef::parse("app:2").unwrap()).unwrap();
     let nobody = |_: &naru_types::Digest| Vec::new();
     let stopped = |_: &naru_types::Digest| vec![ImageUser { container: "c".repeat(64), is_running: false }];
-    let options = RemoveOptions { force: false, users: &stopped };
+    let options = RemoveOptions { force: false, keep_parents: false, users: &stopped };
     assert_eq!(test.store.remove("app:1", &options).unwrap(), [Removed::Untagged("app:1".into())]);
     let error = test.store.remove("app:2", &options).unwrap_err();
     assert_eq!(
@@ -351,7 +351,7 @@ fn removal_follows_docker() {
         error.message().ends_with("(must be forced) - image is being used by stopped container cccccccccccc")
     );
     // By force: it is gone from the list, but the container can still find its layers.
-    let forced = RemoveOptions { force: true, users: &stopped };
+    let forced = RemoveOptions { force: true, keep_parents: false, users: &stopped };
     assert_eq!(test.store.remove("app:2", &forced).unwrap().len(), 2);
     assert!(test.store.get("app:2").is_err() && test.store.list().unwrap().is_empty());
     let kept = test.store.get_by_id(&image.id).unwrap();
@@ -360,8 +360,10 @@ fn removal_follows_docker() {
     test.assert_nothing_left();
 
     let image = make_image(&test, "app:3");
-    let removed =
-        test.store.remove(&image.id.to_string(), &RemoveOptions { force: false, users: &nobody }).unwrap();
+    let removed = test
+        .store
+        .remove(&image.id.to_string(), &RemoveOptions { force: false, keep_parents: false, users: &nobody })
+        .unwrap();
     assert_eq!(removed[..2], [Removed::Untagged("app:3".into()), Removed::Deleted(image.id)]);
     assert_eq!(removed.len(), 4);
     test.assert_nothing_left();
@@ -473,7 +475,7 @@ fn leases_and_pins_keep_layers() {
     lease.hold(base).unwrap();
     test.store.pin("cache", &[*upper]).unwrap();
     let nobody = |_: &naru_types::Digest| Vec::new();
-    test.store.remove("app", &RemoveOptions { force: false, users: &nobody }).unwrap();
+    test.store.remove("app", &RemoveOptions { force: false, keep_parents: false, users: &nobody }).unwrap();
     assert!(test.store.layer_dir(base).is_ok() && test.store.layer_dir(upper).is_ok());
     drop(lease);
     test.store.collect(&|_| false).unwrap();
@@ -492,7 +494,7 @@ fn an_image_that_a_container_is_being_made_of_stays_until_that_is_decided() {
     let lease = test.store.lease();
     lease.hold_image(&image).unwrap();
     let nobody = |_: &naru_types::Digest| Vec::new();
-    let options = RemoveOptions { force: false, users: &nobody };
+    let options = RemoveOptions { force: false, keep_parents: false, users: &nobody };
     test.store.remove("a:1", &options).unwrap();
     // Out of sight, but whole: the container that the lease is for can still start.
     assert!(test.store.get("a:1").is_err() && test.store.list().unwrap().is_empty());

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Registry, is_root, make_image, pull, push, store};
-use naru_image::RemoveOptions;
+use naru_image::{RemoveOptions, Removed};
 use naru_types::image::{History, ImageConfig};
 use naru_types::{Digest, ImageRef};
 use serde_json::json;
@@ -48,7 +48,10 @@ fn by_the_digest_of_a_manifest_or_of_a_list() {
         assert_eq!(to.store.get(&known).unwrap().id, image.id, "{known}");
     }
     assert!(to.store.get(&format!("other@{own}")).is_err(), "it came under another name");
-    let removed = to.store.remove(&own.to_string(), &RemoveOptions { force: false, users: &|_| Vec::new() });
+    let removed = to.store.remove(
+        &own.to_string(),
+        &RemoveOptions { force: false, keep_parents: false, users: &|_| Vec::new() },
+    );
     assert!(removed.is_ok(), "{removed:?}");
     to.assert_nothing_left();
 }
@@ -72,8 +75,38 @@ fn a_commit_knows_its_parent() {
     let ids: Vec<_> = history.iter().map(|entry| entry.id).collect();
     assert_eq!(ids, [Some(child.id), Some(parent.id), None, None]);
     assert_eq!(history[1].tags, ["app:1"]);
-    test.store.remove("app:1", &RemoveOptions { force: false, users: &|_| Vec::new() }).unwrap();
-    assert_eq!(test.store.get("app:2").unwrap().parent, None, "it is gone");
+    // As dockerd: it loses its name and stays, even by force, until what was made of it goes.
+    let options = RemoveOptions { force: true, keep_parents: false, users: &|_| Vec::new() };
+    assert_eq!(test.store.remove("app:1", &options).unwrap(), [Removed::Untagged("app:1".into())]);
+    let refused = test.store.remove(&parent.id.to_string(), &options).unwrap_err();
+    let message = refused.message();
+    assert!(message.ends_with("(cannot be forced) - image has dependent child images"), "{message}");
+    assert_eq!(test.store.prune(&|image| image.is_dangling(), &nobody).unwrap().removed, []);
+    assert_eq!(test.store.get("app:2").unwrap().parent, Some(parent.id));
+    let removed = test.store.remove("app:2", &options).unwrap();
+    assert!(removed.contains(&Removed::Deleted(parent.id)), "{removed:?}");
+    test.assert_nothing_left();
+}
+
+#[test]
+fn a_prune_takes_parents_after_their_children() {
+    if !is_root() {
+        return;
+    }
+    let test = store();
+    let mut image = make_image(&test, "app:1");
+    for number in 2..4 {
+        let config = ImageConfig { author: Some(number.to_string()), ..image.config.clone() };
+        let name = ImageRef::parse(&format!("app:{number}")).unwrap();
+        let layers = image.layers().to_vec();
+        image = test.store.create_child_image(config, &layers, &[name], image.id).unwrap();
+    }
+    let options = RemoveOptions { force: false, keep_parents: true, users: &|_| Vec::new() };
+    test.store.remove("app:2", &options).unwrap();
+    test.store.remove("app:3", &options).unwrap();
+    assert_eq!(test.store.list().unwrap().len(), 2, "its parent was asked to stay");
+    test.store.prune(&|_| true, &nobody).unwrap();
+    test.assert_nothing_left();
 }
 
 #[test]
@@ -96,7 +129,9 @@ fn a_damaged_configuration_hides_no_other_image() {
     assert!(refused.hint().is_some_and(|hint| hint.contains("naru image verify --repair")), "{refused:?}");
     // It can be removed all the same.
     let id = test.store.id_of("app:1").unwrap();
-    test.store.remove(&id.to_string(), &RemoveOptions { force: false, users: &|_| Vec::new() }).unwrap();
+    test.store
+        .remove(&id.to_string(), &RemoveOptions { force: false, keep_parents: false, users: &|_| Vec::new() })
+        .unwrap();
     assert_eq!(test.store.list().unwrap().len(), 1);
     assert!(test.store.verify(&[], &|_| {}).unwrap().is_sound());
 }

@@ -134,7 +134,12 @@ impl Storm {
         let ids: BTreeSet<Digest> = store.list().unwrap().iter().map(|image| image.id).collect();
         assert_eq!(ids, self.images.iter().map(|image| image.id).collect());
         for id in ids {
-            store.remove(&id.to_string(), &RemoveOptions { force: true, users: &|_| Vec::new() }).unwrap();
+            store
+                .remove(
+                    &id.to_string(),
+                    &RemoveOptions { force: true, keep_parents: false, users: &|_| Vec::new() },
+                )
+                .unwrap();
         }
         for sub in ["staging", "layers", "content/blobs/sha256"] {
             assert_eq!(

@@ -43,12 +43,13 @@ pub async fn tag(context: Arc<ApiContext>, request: Request) -> Result<Response>
 }
 
 pub async fn remove(context: Arc<ApiContext>, request: Request) -> Result<Response> {
-    let force = request.query.flag("force");
+    let (force, keep_parents) = (request.query.flag("force"), request.query.flag("noprune"));
     blocking(move || {
         let engine = &context.engine;
         let id = engine.images().id_of(&request.name)?.to_string();
         let users = |id: &Digest| users(engine, id);
-        let removed = engine.images().remove(&request.name, &RemoveOptions { force, users: &users })?;
+        let options = RemoveOptions { force, keep_parents, users: &users };
+        let removed = engine.images().remove(&request.name, &options)?;
         for item in &removed {
             match item {
                 Removed::Untagged(name) => emit(engine, "untag", &id, name),

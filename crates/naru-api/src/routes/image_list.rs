@@ -8,13 +8,15 @@ use crate::web::request::Request;
 use crate::web::respond::{self, Response};
 use naru_image::{Image, Removed, Store};
 use naru_kernel::clock;
-use naru_types::{ImageRef, Result, Timestamp};
+use naru_types::{Digest, ImageRef, Result, Timestamp};
 use naru_wire::image::ImagesPruned;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub async fn list(context: Arc<ApiContext>, request: Request) -> Result<Response> {
     let filters =
         Filters::parse(&request.query, &["before", "dangling", "label", "reference", "since", "until"])?;
+    let all = request.query.flag("all");
     blocking(move || {
         let store = context.engine.images();
         let before = bound(store, &filters, "before")?;
@@ -28,8 +30,17 @@ pub async fn list(context: Arc<ApiContext>, request: Request) -> Result<Response
                 && since.is_none_or(|since| image.created > since)
                 && until.is_none_or(|until| image.created < until)
         };
+        let images = store.list()?;
+        // As in dockerd, a nameless image that another was committed on is a step on the way to that one.
+        let parents: BTreeSet<Digest> = images.iter().filter_map(|image| image.parent).collect();
+        let is_step = |image: &Image| {
+            parents.contains(&image.id) && image.repo_tags.is_empty() && image.repo_digests.is_empty()
+        };
         let mut rows = Vec::new();
-        for mut image in store.list()?.into_iter().filter(fits) {
+        for mut image in images.into_iter().filter(fits) {
+            if is_step(&image) && (!all || dangling == Some(true)) {
+                continue;
+            }
             if filters.has("reference") {
                 let patterns = filters.values("reference");
                 image.repo_tags.retain(|name| patterns.iter().any(|pattern| reference_fits(pattern, name)));

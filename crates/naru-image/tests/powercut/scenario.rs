@@ -215,7 +215,9 @@ fn operation(store: &Store, disk: &Path, step: u64, sources: &Sources, dice: &mu
                 return "nothing".into();
             }
             let name = names[dice.below(names.len() as u64) as usize];
-            store.remove(name, &RemoveOptions { force: false, users: &no_users }).unwrap();
+            store
+                .remove(name, &RemoveOptions { force: false, keep_parents: false, users: &no_users })
+                .unwrap();
             format!("rm {name}")
         }
     }

@@ -186,5 +186,15 @@ fn parents(lab: &Lab) {
     let history = lab.ok(&["history", "--no-trunc", "--format", "{{.ID}}", "team/child:1"]);
     assert_eq!(history, format!("{}\n{}", id("team/child:1"), id("busybox")));
     lab.ok(&["rm", &container]);
-    lab.ok(&["rmi", "team/child:1"]);
+    // A second name keeps what the first one loses; the image itself stays as long as its child.
+    let container = lab.ok(&["create", "team/child:1", "sh"]);
+    lab.ok(&["commit", &container, "team/grandchild:1"]);
+    lab.ok(&["rm", &container]);
+    let child = id("team/child:1");
+    assert_eq!(lab.ok(&["rmi", "team/child:1"]), "Untagged: team/child:1");
+    let refused = lab.docker(&["rmi", "-f", &child]).expect(1, "a parent");
+    assert!(refused.stderr.contains("image has dependent child images"), "{refused:?}");
+    let listed = |args: &[&str]| lab.ok(&[&["images", "-q", "--no-trunc"], args].concat()).contains(&child);
+    assert!(!listed(&[]) && listed(&["-a"]), "a step on the way is shown with -a only");
+    assert!(lab.ok(&["rmi", "team/grandchild:1"]).contains(&format!("Deleted: {child}")));
 }
