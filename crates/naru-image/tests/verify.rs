@@ -180,6 +180,21 @@ fn what_a_registry_holds_comes_again() {
     assert!(repair(&to.store, false).is_empty());
 }
 
+/// An image that was made here has no manifest until it is pushed; then the registry's is as good as one that came.
+#[test]
+fn what_was_pushed_comes_back() {
+    let Some(registry) = Registry::start() else { return };
+    let test = store();
+    let name = format!("{}/app:1", registry.address);
+    let image = make_image(&test, &name);
+    push(&test.store, &name).unwrap();
+    fs::write(test.store.layer_dirs(&image).unwrap()[1].join("empty"), "x").unwrap();
+    fs::write(test.dir.path().join("store/content/blobs/sha256").join(image.id.hex()), "{}").unwrap();
+    assert_eq!(repair(&test.store, false), [None]);
+    assert!(verify(&test.store).is_sound());
+    assert_eq!(test.store.get(&name).unwrap().id, image.id);
+}
+
 #[test]
 fn what_came_from_nowhere_is_explained() {
     if !is_root() {

@@ -101,10 +101,12 @@ impl Store {
         let index = self.index();
         let manifest = index.images.get(id).and_then(|record| record.manifest.as_ref());
         let names = index.digests_of(id);
-        let (Some(manifest), Some(name)) = (manifest, names.first()) else {
-            return Err(ImageError::NoSource { id: *id });
+        let name = match (manifest, names.first()) {
+            (Some(manifest), Some(name)) => format!("{}@{}", repository_of(name), manifest.digest),
+            // Made here and pushed: its name has the digest of the manifest that was pushed.
+            (None, Some(name)) => name.clone(),
+            (_, None) => return Err(ImageError::NoSource { id: *id }),
         };
-        let name = format!("{}@{}", repository_of(name), manifest.digest);
         let source = ImageRef::parse(&name).map_err(|_| ImageError::NoSource { id: *id })?;
         Ok((source, index.digests.contains_key(&name)))
     }
