@@ -7,7 +7,7 @@
 
 use crate::error::{ImageError, Result};
 use crate::index::Index;
-use crate::refs::{Removal, forget_retired, is_leased, repository_of, stored_bytes};
+use crate::refs::{Removal, forget_retired, has_children, is_leased, repository_of, stored_bytes};
 use crate::store::{Store, now};
 use naru_types::{Digest, ImageRef};
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,13 +106,16 @@ impl Collection<'_> {
         index.drop_layers(&all, self.leased);
         let surplus = self.surplus(index);
         let mut outcome = GcOutcome::default();
-        for id in self.candidates(index) {
+        let mut left = self.candidates(index);
+        // What others were committed on may go after these.
+        while let Some(at) = left.iter().position(|id| !has_children(index, id)) {
+            let id = left.remove(at);
             let Some(reason) = self.reason(index, &id, &surplus, before) else { continue };
             let names = [index.tags_of(&id), index.digests_of(&id)].concat().into_iter().map(shown).collect();
             let held = stored_bytes(index);
             let (in_use, leased) = (self.in_use, self.leased);
-            let removal = Removal { id, users: &[], in_use, force: true, keep_parents: false, leased };
-            // By force and without users only an image that was committed on it is in the way.
+            let removal = Removal { id, users: &[], in_use, force: true, keep_parents: true, leased };
+            // By force, without users and children nothing is in the way of it.
             if removal.by_id(index).is_ok() {
                 outcome.images.push(GcImage { id, names, reason, bytes: held - stored_bytes(index) });
             }

@@ -9,6 +9,10 @@ use naru_types::{Digest, ImageRef, Timestamp};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+/// Hex digits that a manifest is known by, at least: what clients show of a digest. Fewer may well be a word that
+/// names an image in a registry.
+const MANIFEST_PREFIX_LEN_MIN: usize = 12;
+
 #[derive(Clone, Debug)]
 pub struct Image {
     pub id: Digest,
@@ -220,13 +224,13 @@ fn by_own_manifest(index: &Index, reference: &ImageRef) -> Option<Digest> {
     found.find(|(id, _)| is_named(id)).map(|(id, _)| *id)
 }
 
-/// The images whose id begins like this; where there is none, those whose manifest does, or the list by which
-/// they were pulled.
+/// The images whose id begins like this; where there is none and it is long enough, those whose manifest does, or the
+/// list by which they were pulled.
 fn by_prefix(index: &Index, prefix: &str) -> BTreeSet<Digest> {
     let fits = |digest: &Digest| digest.hex().starts_with(prefix);
     let listed = |id: &&Digest| is_listed(index, id);
     let by_id: BTreeSet<Digest> = index.images.keys().filter(|id| fits(id)).filter(listed).copied().collect();
-    if !by_id.is_empty() {
+    if !by_id.is_empty() || prefix.len() < MANIFEST_PREFIX_LEN_MIN {
         return by_id;
     }
     let manifest_fits =

@@ -244,7 +244,7 @@ impl Removal<'_> {
 }
 
 /// Whether a listed image was committed on this one.
-fn has_children(index: &Index, id: &Digest) -> bool {
+pub(crate) fn has_children(index: &Index, id: &Digest) -> bool {
     index.images.values().any(|record| record.parent == Some(*id) && !record.is_retired)
 }
 

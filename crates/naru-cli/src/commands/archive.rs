@@ -25,7 +25,10 @@ pub fn save(api: &Api, flags: &SaveFlags) -> Outcome {
     match &flags.output {
         None => copy(&mut archive, &mut std::io::stdout().lock(), "standard output")?,
         Some(path) if is_directory(path) => {
-            crate::tar::unpack(archive, Path::new(path), Path::to_owned)?;
+            if let Err(error) = crate::tar::unpack(archive, Path::new(path), Path::to_owned) {
+                empty(path);
+                return Err(error.into());
+            }
         }
         Some(path) => {
             // Written beside and renamed, so that a failed save leaves no half archive under the wanted name.
@@ -84,6 +87,16 @@ fn make_empty(path: &str) -> Result<()> {
         Some(_) => {
             Err(Error::invalid(format!("{path} is not empty")).with_hint("name an empty or a new directory"))
         }
+    }
+}
+
+/// Takes back a failed save from a directory that was empty before. What cannot be removed is no layout: that is
+/// complete only with its index, which comes last.
+fn empty(path: &str) {
+    for item in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let is_directory = item.file_type().is_ok_and(|kind| kind.is_dir());
+        let remove = if is_directory { std::fs::remove_dir_all } else { std::fs::remove_file };
+        let _ = remove(item.path());
     }
 }
 
