@@ -2,7 +2,7 @@
 
 use super::image::encode_name;
 use crate::client::{Api, escape};
-use crate::flags::InspectFlags;
+use crate::flags::{ImageInspectFlags, InspectFlags};
 use crate::template::Template;
 use crate::{Outcome, output};
 use naru_types::{Error, Kind, Result};
@@ -14,6 +14,10 @@ const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
 pub fn inspect(api: &Api, flags: &InspectFlags) -> Outcome {
     let find = |name: &str| find(api, name, flags.kind.as_deref());
     show(&flags.names, flags.format.as_deref(), find)
+}
+
+pub fn image(api: &Api, flags: &ImageInspectFlags) -> Outcome {
+    show(&flags.images, flags.format.as_deref(), |name| find(api, name, Some("image")))
 }
 
 fn find(api: &Api, name: &str, kind: Option<&str>) -> Result<Value> {

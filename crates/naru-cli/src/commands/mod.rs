@@ -10,6 +10,7 @@ mod build_extras;
 mod cp;
 mod events;
 mod exec;
+mod history;
 mod image;
 mod image_care;
 mod image_remote;
@@ -70,14 +71,8 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Save(flags) => archive::save(&api, &flags),
         Command::Load(flags) => archive::load(&api, &flags),
         Command::Import(flags) => archive::import(&api, &flags),
-        Command::Image(command) => match command {
-            ImageCommand::Verify(flags) => image_care::verify(&api, &flags),
-            ImageCommand::Gc(flags) => image_care::gc(&api, &flags),
-            ImageCommand::Analyze(flags) => analyze::analyze(&api, &flags),
-            ImageCommand::Bootstrap(flags) => bootstrap::bootstrap(&api, &flags),
-            ImageCommand::Copy(flags) => image_remote::copy(&api, &flags),
-            ImageCommand::Referrers(flags) => image_remote::referrers(&api, &flags),
-        },
+        Command::History(flags) => history::history(&api, &flags),
+        Command::Image(command) => image_command(&api, command),
         Command::Manifest(ManifestCommand::Inspect(flags)) => image_remote::manifest(&api, &flags),
         Command::Network(command) => network::network(&api, command),
         Command::Volume(command) => volume::volume(&api, command),
@@ -91,6 +86,27 @@ pub fn dispatch(command: Command, endpoint: &Endpoint) -> Outcome {
         Command::Alerts(command) => alerts::alerts(&api, command),
         Command::Deploys => alerts::deploys(&api),
         Command::System(_) | Command::Logout { .. } => Ok(0),
+    }
+}
+
+fn image_command(api: &Api, command: ImageCommand) -> Outcome {
+    match command {
+        ImageCommand::Ls(flags) => image::images(api, &flags),
+        ImageCommand::Inspect(flags) => inspect::image(api, &flags),
+        ImageCommand::History(flags) => history::history(api, &flags),
+        ImageCommand::Pull(flags) => image::pull(api, &flags),
+        ImageCommand::Push(flags) => image::push(api, &flags),
+        ImageCommand::Tag { source, target } => image::tag(api, &source, &target),
+        ImageCommand::Rm(flags) => image::remove(api, &flags),
+        ImageCommand::Save(flags) => archive::save(api, &flags),
+        ImageCommand::Load(flags) => archive::load(api, &flags),
+        ImageCommand::Import(flags) => archive::import(api, &flags),
+        ImageCommand::Verify(flags) => image_care::verify(api, &flags),
+        ImageCommand::Gc(flags) => image_care::gc(api, &flags),
+        ImageCommand::Analyze(flags) => analyze::analyze(api, &flags),
+        ImageCommand::Bootstrap(flags) => bootstrap::bootstrap(api, &flags),
+        ImageCommand::Copy(flags) => image_remote::copy(api, &flags),
+        ImageCommand::Referrers(flags) => image_remote::referrers(api, &flags),
     }
 }
 

@@ -4,6 +4,27 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImagesFlags),
+    /// Detailed information on images
+    Inspect(ImageInspectFlags),
+    /// Show how an image was made, newest step first
+    History(HistoryFlags),
+    /// Download an image from a registry
+    Pull(PullFlags),
+    /// Upload an image to a registry
+    Push(PushFlags),
+    /// Create a tag that refers to an image
+    Tag { source: String, target: String },
+    /// Remove one or more images
+    Rm(RmiFlags),
+    /// Save images to a tar archive or the directory of an OCI layout
+    Save(SaveFlags),
+    /// Load images from a tar archive or the directory of an OCI layout
+    Load(LoadFlags),
+    /// Make an image from a root file system in a tar archive
+    Import(ImportFlags),
     /// Hash what is stored again and compare it with what it should be
     Verify(VerifyFlags),
     /// Delete images that nobody uses, by the configured policy or the limits given here
@@ -33,6 +54,29 @@ pub struct AnalyzeFlags {
 pub enum ManifestCommand {
     /// Show the manifest or manifest list that a name points to in its registry
     Inspect(ManifestFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct ImageInspectFlags {
+    /// `json`, or a template such as '{{.Id}}'
+    #[arg(short, long)]
+    pub format: Option<String>,
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryFlags {
+    /// Only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Don't cut ids and commands
+    #[arg(long = "no-trunc")]
+    pub no_trunc: bool,
+    /// `json`, or a template
+    #[arg(long)]
+    pub format: Option<String>,
+    pub image: String,
 }
 
 #[derive(Debug, Args)]

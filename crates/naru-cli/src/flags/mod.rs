@@ -93,6 +93,8 @@ pub enum Command {
     Logout { server: Option<String> },
     /// Create a tag that refers to an image
     Tag { source: String, target: String },
+    /// Show how an image was made, newest step first
+    History(HistoryFlags),
     /// Remove one or more images
     Rmi(RmiFlags),
     /// Build an image from a Dockerfile

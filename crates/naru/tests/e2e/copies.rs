@@ -185,6 +185,11 @@ fn parents(lab: &Lab) {
     assert_eq!(lab.ok(&["image", "inspect", "-f", "{{.Parent}}", "team/child:1"]), id("busybox"));
     let history = lab.ok(&["history", "--no-trunc", "--format", "{{.ID}}", "team/child:1"]);
     assert_eq!(history, format!("{}\n{}", id("team/child:1"), id("busybox")));
+    let by_naru = naru(lab, &["image", "history", "--no-trunc", "-q", "team/child:1"]);
+    assert_eq!(by_naru, history);
+    assert!(naru(lab, &["history", "team/child:1"]).lines().count() == 3, "a table with its head");
+    assert_eq!(naru(lab, &["image", "inspect", "-f", "{{.Id}}", "busybox"]), id("busybox"));
+    assert!(naru(lab, &["image", "ls"]).contains("team/child"));
     lab.ok(&["rm", &container]);
     // A second name keeps what the first one loses; the image itself stays as long as its child.
     let container = lab.ok(&["create", "team/child:1", "sh"]);

@@ -1,6 +1,6 @@
 //! Images through other tools and back: what one wrote the other reads, and ids, layers and manifests keep
-//! their digests. Podman, buildah and skopeo always; real dockerds where `NARU_TEST_DOCKERD` names some
-//! (paths separated by colons; one before Docker 25 writes the old form of archives).
+//! their digests: podman, buildah, skopeo and Debian's dockerd, or the dockerds that `NARU_TEST_DOCKERD` names (paths
+//! separated by colons; one before Docker 25 writes the old form of archives).
 
 use crate::lab::{Lab, Out, collect, wait_for};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
 ];
 
 const DOCKERDS: &str = "NARU_TEST_DOCKERD";
+const DEBIANS_DOCKERD: &str = "/usr/sbin/dockerd";
 pub const DEBIANS: &str = "127.0.0.1:5057";
 pub const OWN: &str = "127.0.0.1:5058";
 pub const BUILT: &str = "team/trip:1";
@@ -252,8 +253,12 @@ fn refusals(lab: &Lab, dir: &Path) {
 }
 
 fn dockerds(lab: &Lab) {
-    let Some(programs) = std::env::var_os(DOCKERDS) else { return };
+    let programs = std::env::var_os(DOCKERDS).unwrap_or_else(|| DEBIANS_DOCKERD.into());
     for (number, program) in std::env::split_paths(&programs).enumerate() {
+        if !program.exists() {
+            println!("SKIP: needs {} (Debian's docker.io has a dockerd)", program.display());
+            continue;
+        }
         let dir = scratch(lab, &format!("dockerd{number}"));
         let socket = format!("unix://{}", dir.join("docker.sock").display());
         let mut command = lab.inside(&program.display().to_string());
