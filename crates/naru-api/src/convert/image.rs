@@ -17,6 +17,21 @@ fn unix(at: Timestamp) -> i64 {
     at.secs()
 }
 
+/// One of `GET /images/json`: absent names are empty lists; before API 1.43 `null`, or placeholders where there is
+/// neither tag nor digest (moby's `getImagesJSON`).
+pub fn listed(image: &Image, containers: i64, version: ApiVersion) -> ImageSummary {
+    let mut row = summary(image, containers, version);
+    if version >= ApiVersion::NO_NONE_NAMES {
+        row.repo_digests.get_or_insert_default();
+        row.repo_tags.get_or_insert_default();
+    } else if row.repo_digests.is_none() && row.repo_tags.is_none() {
+        row.repo_digests = Some(vec!["<none>@<none>".to_owned()]);
+        row.repo_tags = Some(vec!["<none>:<none>".to_owned()]);
+    }
+    row
+}
+
+/// As `GET /system/df` shows it: absent names are `null`.
 pub fn summary(image: &Image, containers: i64, version: ApiVersion) -> ImageSummary {
     let labels = &image.config.config.labels;
     ImageSummary {
@@ -25,8 +40,8 @@ pub fn summary(image: &Image, containers: i64, version: ApiVersion) -> ImageSumm
         id: image.id.to_string(),
         labels: (!labels.is_empty()).then(|| labels.clone()),
         parent_id: image.parent.map(|parent| parent.to_string()).unwrap_or_default(),
-        repo_digests: Some(image.repo_digests.clone()),
-        repo_tags: Some(image.repo_tags.clone()),
+        repo_digests: (!image.repo_digests.is_empty()).then(|| image.repo_digests.clone()),
+        repo_tags: (!image.repo_tags.is_empty()).then(|| image.repo_tags.clone()),
         shared_size: -1,
         size: image.size as i64,
         virtual_size: (version < ApiVersion::NO_VIRTUAL_SIZE).then_some(image.size as i64),

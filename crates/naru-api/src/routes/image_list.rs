@@ -52,7 +52,7 @@ pub async fn list(context: Arc<ApiContext>, request: Request) -> Result<Response
                 }
             }
             let containers = context.engine.image_users(&image.id).len() as i64;
-            rows.push(convert::summary(&image, containers, request.version));
+            rows.push(convert::listed(&image, containers, request.version));
         }
         respond::json(&rows)
     })

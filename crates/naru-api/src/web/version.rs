@@ -15,6 +15,8 @@ impl ApiVersion {
     const OLDEST: Self = Self { major: 1, minor: 24 };
     /// From here on a multiplexed stream says so in its content type.
     pub const MULTIPLEXED_TYPE: Self = Self { major: 1, minor: 42 };
+    /// Before it, a list showed an image without a name as `<none>:<none>`.
+    pub const NO_NONE_NAMES: Self = Self { major: 1, minor: 43 };
     /// From here on `VirtualSize` is gone.
     pub const NO_VIRTUAL_SIZE: Self = Self { major: 1, minor: 44 };
 
