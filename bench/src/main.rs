@@ -11,6 +11,7 @@ mod p1;
 mod p2;
 mod p4;
 mod p6;
+mod p7;
 mod runtimes;
 mod suites;
 mod table;
@@ -29,6 +30,7 @@ usage: bench COMMAND [OPTIONS]        (as root)
   p2            RUNTIME exec of `true` in a running container
   p4            memory of what supervises the containers
   p6            pull from a local registry, against containerd, podman and skopeo
+  p7            build from a context of 16,000 files, against BuildKit and buildah (P7 and P8)
   conformance   runtime-tools' validation suite and youki's contest, as a table
   conformance-table   one table of all the runs that wrote to the same --results
 
@@ -36,7 +38,7 @@ usage: bench COMMAND [OPTIONS]        (as root)
   --peers DIR       where peers.sh put the others (default /tmp/lab)
   --runtimes LIST   only these, for example naru,crun
   --view VIEW       how control groups look: v1, v2 or hybrid (as the machine is)
-  --rounds N        rounds of p1, p2 and p6 (default 30)
+  --rounds N        rounds of p1, p2, p6 and p7 (default 30)
   --containers LIST numbers of containers for p4 (default 0,100,300)
   --peer-containers N   containers of each peer for p4 (default 20)
   --suite NAME      only validation or only contest
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "p2" => p2::run(&options),
         "p4" => p4::run(&options),
         "p6" => p6::run(&options),
+        "p7" | "p8" => p7::run(&options),
         "conformance" => conformance::run(&options),
         "conformance-table" => conformance::table(&options),
         "help" | "--help" | "-h" => {

@@ -52,8 +52,9 @@ pub fn print_against(title: &str, all: &[Series], promised: &str) {
         }
     }
     println!();
-    for own in all.iter().filter(|series| series.name == "naru") {
-        for peer in all.iter().filter(|series| series.name != "naru") {
+    let is_own = |series: &&Series| series.name.starts_with("naru");
+    for own in all.iter().filter(is_own) {
+        for peer in all.iter().filter(|series| !is_own(series)) {
             print_ratio(own, peer, promised);
         }
     }
@@ -70,8 +71,8 @@ fn print_ratio(own: &Series, peer: &Series, promised: &str) {
     let (Some(wall), Some(cpu)) = (paired(|sample| sample.wall), paired(|sample| sample.cpu)) else { return };
     let promised = if peer.name == promised { "  <- the promise" } else { "" };
     println!(
-        "naru / {}: wall median {:.3} (quartiles {:.3}–{:.3}), CPU median {:.3} ({:.3}–{:.3}){promised}",
-        peer.name, wall.median, wall.low, wall.high, cpu.median, cpu.low, cpu.high
+        "{} / {}: wall median {:.3} (quartiles {:.3}–{:.3}), CPU median {:.3} ({:.3}–{:.3}){promised}",
+        own.name, peer.name, wall.median, wall.low, wall.high, cpu.median, cpu.low, cpu.high
     );
 }
 
