@@ -190,7 +190,9 @@ impl Engine {
                 let _ = keeper.forget(&Target::container(id.clone()));
             }
             let parent = engine.config.cgroup_parent.trim_matches('/');
-            crate::open::clear_cgroup(&format!("{parent}/{id}"));
+            for cgroup in [format!("{parent}/{id}"), engine.step_cgroup(&id)] {
+                crate::open::clear_cgroup(&cgroup);
+            }
             // Its directory, if there is one, is the next start's to sweep.
             let _ = std::fs::remove_dir_all(engine.config.run.join("bundles").join(id.as_str()));
         });

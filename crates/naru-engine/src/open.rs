@@ -73,7 +73,9 @@ impl Engine {
             if engine.keeper()?.shutdown().is_ok() {
                 engine.nets.teardown()?;
                 // Somebody else's container may be below it; then it stays.
-                let _ = naru_runtime::cgroup::remove_parent(&engine.config.cgroup_parent);
+                for cgroup in [&engine.builds_cgroup(), &engine.config.cgroup_parent] {
+                    let _ = naru_runtime::cgroup::remove_parent(cgroup);
+                }
             }
             Ok(())
         })
@@ -134,13 +136,15 @@ impl Engine {
         for name in volumes {
             self.unplace_volume(&name);
         }
-        let parent = self.config.cgroup_parent.trim_matches('/');
+        let parents = [self.config.cgroup_parent.trim_matches('/').to_owned(), self.builds_cgroup()];
         let hierarchies =
             std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for hierarchy in hierarchies.chain([Path::new("/sys/fs/cgroup").to_owned()]) {
-            for name in ids_in(&hierarchy.join(parent)).filter(|name| !is_known(name)) {
-                // What outlived both its keeper and its row has nobody else to end it.
-                clear_cgroup(&format!("{parent}/{name}"));
+            for parent in &parents {
+                for name in ids_in(&hierarchy.join(parent)).filter(|name| !is_known(name)) {
+                    // What outlived both its keeper and its row has nobody else to end it.
+                    clear_cgroup(&format!("{parent}/{name}"));
+                }
             }
         }
     }

@@ -9,10 +9,11 @@ use crate::engine::Engine;
 use crate::keeper_link::client_error;
 use crate::machine::ExitStatus;
 use naru_net::{AttachRequest as NetAttach, EndpointRequest, files};
-use naru_runtime::cgroup::Layout;
+use naru_runtime::cgroup::{Cgroup, Layout};
 use naru_runtime::keeper::client::{KeeperClient, StartError, StartNamespaces};
 use naru_runtime::keeper::protocol::{AttachRequest, StartRequest, StdioSpec, Target};
 use naru_runtime::lower::{LowerInput, ResolvedBind, lower};
+use naru_runtime::oci;
 use naru_runtime::rootfs::Rootfs;
 use naru_types::signal::Signal;
 use naru_types::spec::{ContainerSpec, NetworkMode};
@@ -27,6 +28,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+/// CPU shares of all builds together; a container that asks for nothing has 1024. A build gets whatever nobody else wants, and
+/// doesn't starve a service.
+const BUILDS_CPU_SHARES: u64 = 128;
 /// How often a running step looks whether it is cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// How long after the end of its output a step's exit may take to be told.
@@ -83,6 +87,7 @@ impl Engine {
         let (netns, binds) = self.step_network(step, &dir)?;
         let bundle = self.config.run.join("bundles").join(step.id.as_str());
         self.write_step_bundle(step, &bundle, binds)?;
+        self.weigh_builds();
         let keeper = self.keeper()?;
         let exit = self.steps.expect(&step.id);
         let attach = AttachRequest {
@@ -174,9 +179,20 @@ impl Engine {
         Ok((netns, paths))
     }
 
-    /// Relative to each hierarchy's root.
-    fn step_cgroup(&self, id: &ContainerId) -> String {
-        format!("{}/{id}", self.config.cgroup_parent.trim_matches('/'))
+    /// The control group above those of all steps; relative to each hierarchy's root, as that of a step.
+    pub(crate) fn builds_cgroup(&self) -> String {
+        format!("{}/build", self.config.cgroup_parent.trim_matches('/'))
+    }
+
+    pub(crate) fn step_cgroup(&self, id: &ContainerId) -> String {
+        format!("{}/{id}", self.builds_cgroup())
+    }
+
+    /// Where nothing can be weighed (no controller, or none that was delegated), builds run all the same.
+    fn weigh_builds(&self) {
+        let mut resources = oci::Resources::default();
+        resources.cpu.shares = Some(BUILDS_CPU_SHARES);
+        let _ = Cgroup::create(&self.builds_cgroup()).and_then(|cgroup| cgroup.apply(&resources));
     }
 
     fn write_step_bundle(

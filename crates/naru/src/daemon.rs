@@ -7,11 +7,16 @@ use naru_types::{Error, Result};
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads that answer requests. Blocking work has a pool of its own.
 const WORKER_THREADS: usize = 2;
+
+/// How long the daemon's end waits for work that can't be interrupted, such as the hashing of a huge layer. What is cut short
+/// is as if the daemon had been killed: the next one sweeps it.
+const WORK_WAIT: Duration = Duration::from_secs(10);
 
 pub fn run(config: DaemonConfig) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -19,7 +24,9 @@ pub fn run(config: DaemonConfig) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::internal("cannot start the daemon's threads").with_source(error))?;
-    runtime.block_on(serve(config))
+    let outcome = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(WORK_WAIT);
+    outcome
 }
 
 async fn serve(config: DaemonConfig) -> Result<()> {

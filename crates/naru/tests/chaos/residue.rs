@@ -31,7 +31,8 @@ impl Residue {
         let counts = BTreeMap::from([
             ("veths", lines("ip -o link | grep veth".into())),
             ("nft lines", lines("nft list ruleset".into())),
-            ("cgroups", lines(format!("find /sys/fs/cgroup -type d -path '*/{parent}/*'"))),
+            // The one above builds stays until the daemon ends.
+            ("cgroups", lines(format!("find /sys/fs/cgroup -type d -path '*/{parent}/*' -not -name build"))),
             ("processes", lines(format!("grep -ls '/{parent}/' /proc/[0-9]*/cgroup"))),
             ("files", lines(format!("find {dir}/run/bundles {dir}/root/containers {dir}/root/volumes"))),
             (

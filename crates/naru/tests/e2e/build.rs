@@ -8,6 +8,7 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("build_cache", cache),
     ("push_and_pull", push_and_pull),
     ("build_lends_secrets_and_takes_contexts", lent),
+    ("build_weighs_less_than_a_service", weight),
 ];
 
 fn context(lab: &Lab, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -201,4 +202,21 @@ CMD echo no $NOPE
     assert!(found.stdout.contains("WARNING: JSONArgsRecommended - https://"), "{found:?}");
     assert!(found.stdout.contains("   8 | >>> CMD echo no $NOPE"), "{found:?}");
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// All steps of all builds are in one control group of little weight, so that they can't starve a service.
+fn weight(lab: &Lab) {
+    let dir = context(lab, "weight", &[("Dockerfile", "FROM busybox\nRUN cat /proc/self/cgroup\n")]);
+    let shown = lab.ok(&["build", "--no-cache", "--network", "host", &dir.display().to_string()]);
+    // A namespace of control groups shows the step's own as the root: its parent is what the host sees.
+    let of_builds = |file: &str| {
+        let found = lab
+            .sh(&format!("cat /sys/fs/cgroup/*/{0}/build/{file} /sys/fs/cgroup/{0}/build/{file}", lab.name));
+        found.stdout.trim().to_owned()
+    };
+    if lab.sh("grep -c . /sys/fs/cgroup/cgroup.controllers").code == 0 {
+        assert_eq!(of_builds("cpu.weight"), "5", "{shown}");
+    } else {
+        assert_eq!(of_builds("cpu.shares"), "128", "{shown}");
+    }
 }

@@ -28,7 +28,7 @@ impl Out {
 
 pub struct Lab {
     pub dir: PathBuf,
-    name: String,
+    pub name: String,
     /// Holds the network namespace while daemons come and go.
     holder: Mutex<Child>,
     daemon: Mutex<Option<Child>>,
