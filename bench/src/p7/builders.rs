@@ -78,6 +78,8 @@ impl Builder {
         let dir = disk.join("builder");
         fs::create_dir_all(dir.join("config"))?;
         std::os::unix::fs::symlink(&self.plugins, dir.join("config/cli-plugins"))?;
+        // buildah reads the same file, and wants it to be there.
+        fs::write(dir.join("config/config.json"), "{}\n")?;
         fs::create_dir_all(dir.join("bin"))?;
         std::os::unix::fs::symlink(&self.runc, dir.join("bin/runc"))?;
         let group = Group::make(&format!("{}-build", lab.cgroup))?;

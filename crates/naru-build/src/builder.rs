@@ -11,6 +11,7 @@ use crate::execute::{Execution, created_of};
 use crate::files::at;
 use crate::files::resolve::resolve;
 use crate::files::source::SourceTree;
+use crate::kept::Contexts;
 use crate::lint::{self, LintReport, Surroundings};
 use crate::plan;
 use crate::request::{BuildRequest, DockerfileSource};
@@ -95,6 +96,32 @@ impl Builder {
         self.build_image(request, on_event)
     }
 
+    /// Contexts that are kept from one build to the next.
+    pub fn contexts(&self) -> &Contexts {
+        self.cache.contexts()
+    }
+
+    /// Has `request` build from a kept copy of the directory `source`, which is brought up to date. The Dockerfile, and its
+    /// rules beside it as `<name>.dockerignore`, are in `files`. `false`: another build uses the copy.
+    pub fn use_kept(
+        &self,
+        request: &mut BuildRequest,
+        files: &Path,
+        source: OwnedFd,
+        key: &str,
+    ) -> Result<bool, Error> {
+        let root = at::open_root(files).map_err(BuildError::sys("open the context", files))?;
+        let (name, text) = read_dockerfile(&root, &request.dockerfile)?;
+        let ignore = read_ignore(&root, &[&format!("{name}.dockerignore")])?;
+        let Some(kept) = self.contexts().take(key)? else { return Ok(false) };
+        kept.mirror(source, ignore, &request.cancel)?;
+        request.dockerfile = DockerfileSource::Text { name, text };
+        request.context = kept.tree();
+        request.kept = Some(Arc::new(kept));
+        request.filtered = true;
+        Ok(true)
+    }
+
     /// Where the images are.
     pub fn store(&self) -> &Store {
         &self.store
@@ -163,7 +190,8 @@ impl Builder {
         if lint::is_wanted(&file, &request.args)? {
             self.refuse_findings(request)?;
         }
-        let context = SourceTree { root, ignore, owned_by_root: true, only: None };
+        let context =
+            SourceTree { root, ignore, owned_by_root: true, only: None, kept: request.kept.clone() };
         let scratch = Scratch::make(&self.scratch)?;
         let empty = scratch.dir("empty")?;
         let mut sink = |event: BuildEvent| on_event(event);

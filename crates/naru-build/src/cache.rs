@@ -5,6 +5,7 @@
 //! be synced. The layers are pinned in the store under the key, so that a collection spares them.
 
 use crate::error::{BuildError, Result};
+use crate::kept::Contexts;
 use naru_image::{Lease, Store};
 use naru_types::{Digest, Kind};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ pub(crate) struct Cache {
     steps: PathBuf,
     mounts: PathBuf,
     downloads: PathBuf,
+    contexts: Contexts,
     store: Store,
 }
 
@@ -40,6 +42,7 @@ impl Cache {
             steps: dir.join("steps"),
             mounts: dir.join("mounts"),
             downloads: dir.join("downloads"),
+            contexts: Contexts::open(&dir)?,
             store,
         };
         for dir in [&cache.steps, &cache.mounts, &cache.downloads] {
@@ -57,6 +60,10 @@ impl Cache {
     /// Where the files of ADD from the web are kept.
     pub(crate) fn downloads(&self) -> &Path {
         &self.downloads
+    }
+
+    pub(crate) fn contexts(&self) -> &Contexts {
+        &self.contexts
     }
 
     /// The entry of `key` if its layer is still there; `lease` then keeps the layer.
@@ -104,12 +111,13 @@ impl Cache {
             layers.extend(entry.and_then(|entry| entry.layer));
         }
         let bytes: u64 = layers.iter().filter_map(|layer| self.store.layer_size(layer).ok()).sum();
-        Ok((entries, bytes + tree_bytes(&self.mounts) + tree_bytes(&self.downloads)))
+        Ok((entries, bytes + tree_bytes(&self.mounts) + tree_bytes(&self.downloads) + self.contexts.bytes()))
     }
 
     /// Forgets everything. The layers themselves go with the store's next collection.
     pub(crate) fn clear(&self) -> Result<()> {
         self.trim(0)?;
+        self.contexts.clear()?;
         let downloads = fs::read_dir(&self.downloads).map_err(BuildError::io("read", &self.downloads))?;
         for download in downloads.flatten() {
             let path = download.path();

@@ -1,5 +1,6 @@
 //! What is asked of the builder.
 
+use crate::kept::KeptContext;
 use crate::runner::StepNetwork;
 use crate::session::{BuildSession, NoSession};
 use naru_image::Credentials;
@@ -37,6 +38,8 @@ pub enum NamedContext {
 pub struct BuildRequest {
     /// A directory that holds the context and doesn't change during the build.
     pub context: PathBuf,
+    /// The context is the tree of this one, which was filled for this build.
+    pub kept: Option<Arc<KeptContext>>,
     /// The context holds what is to be copied and no more: ignore rules in it are files like any other.
     pub filtered: bool,
     pub dockerfile: DockerfileSource,
@@ -77,6 +80,7 @@ impl BuildRequest {
     pub fn new(context: impl Into<PathBuf>) -> Self {
         Self {
             context: context.into(),
+            kept: None,
             filtered: false,
             dockerfile: DockerfileSource::InContext("Dockerfile".into()),
             args: BTreeMap::new(),

@@ -108,8 +108,13 @@ async fn prepare(
     wanted.tags = build.names().cloned().collect();
     wanted.listed = build.is_stored();
     let session = shared.sessions.find(&build.session).await?;
-    let directories = Directories { sessions: &shared.sessions, build, attributes };
-    let Fetched { name, text, contexts } = directories.fetch_all(dir, with_context).await?;
+    let kept = shared.builder.contexts();
+    let directories = Directories { sessions: &shared.sessions, build, attributes, kept };
+    let Fetched { name, text, contexts, kept } = directories.fetch_all(dir, with_context).await?;
+    if let Some(kept) = kept {
+        wanted.context = kept.tree();
+        wanted.kept = Some(kept);
+    }
     wanted.contexts = contexts;
     // The client has left out what is to be ignored; of an archive, nothing is.
     wanted.filtered = true;

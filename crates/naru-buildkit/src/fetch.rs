@@ -2,13 +2,14 @@
 
 use crate::builds::Build;
 use crate::error::{Error, Result};
-use crate::filesync::{Wanted, fetch};
+use crate::filesync::{Into, Wanted, fetch};
 use crate::progress::Teller;
 use crate::session::Sessions;
 use crate::upload;
-use naru_build::NamedContext;
+use naru_build::{Contexts, KeptContext, NamedContext};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Largest Dockerfile or .dockerignore, in bytes.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
@@ -24,6 +25,8 @@ pub struct Fetched {
     pub name: String,
     pub text: String,
     pub contexts: BTreeMap<String, NamedContext>,
+    /// Where the context is, if it was there from an earlier build.
+    pub kept: Option<Arc<KeptContext>>,
 }
 
 /// Where a build's directories are: in its own session, or each in the one that its attribute names, as when several builds
@@ -32,6 +35,7 @@ pub struct Directories<'a> {
     pub sessions: &'a Sessions,
     pub build: &'a Build,
     pub attributes: &'a BTreeMap<String, String>,
+    pub kept: &'a Contexts,
 }
 
 impl Directories<'_> {
@@ -48,7 +52,7 @@ impl Directories<'_> {
             let text = read(&context, &name)?.ok_or_else(|| Error::NoDockerfile { name: name.clone() })?;
             check_syntax(&text)?;
             let contexts = self.named_contexts(&mut teller, dir).await?;
-            return Ok(Fetched { name, text, contexts });
+            return Ok(Fetched { name, text, contexts, kept: None });
         }
         teller.begin(&format!("[internal] load build definition from {name}"));
         let rules_name = format!("{name}{IGNORE_FILE}");
@@ -69,14 +73,14 @@ impl Directories<'_> {
         if !with_context {
             let path = context.join(IGNORE_FILE);
             std::fs::write(&path, rules).map_err(Error::io(format!("write {}", path.display())))?;
-            return Ok(Fetched { name, text, contexts: BTreeMap::new() });
+            return Ok(Fetched { name, text, contexts: BTreeMap::new(), kept: None });
         }
         teller.begin("[internal] load build context");
         let wanted = Wanted { dir: key, follow: Vec::new(), exclude: patterns(&rules) };
-        let bytes = self.fetch(&wanted, &context).await?;
+        let (bytes, kept) = self.fetch_kept(&wanted, context).await?;
         teller.done(&format!("transferring context: {bytes}B"));
         let contexts = self.named_contexts(&mut teller, dir).await?;
-        Ok(Fetched { name, text, contexts })
+        Ok(Fetched { name, text, contexts, kept })
     }
 
     /// `--build-context`: name → `local:…`, `docker-image://…`.
@@ -120,7 +124,20 @@ impl Directories<'_> {
     async fn fetch(&self, wanted: &Wanted, into: &Path) -> Result<u64> {
         let named = self.attributes.get(&format!("local-sessionid:{}", wanted.dir));
         let mut session = self.sessions.find(named.unwrap_or(&self.build.session)).await?;
-        fetch(&mut session, wanted, into).await
+        fetch(&mut session, wanted, &Into::Empty(into.to_owned())).await
+    }
+
+    /// Into what is kept of the same directory of the same client, so that only what changed is sent; into `into` when the
+    /// client doesn't say which directory it is, or another build has it.
+    async fn fetch_kept(&self, wanted: &Wanted, into: PathBuf) -> Result<(u64, Option<Arc<KeptContext>>)> {
+        let named = self.attributes.get(&format!("local-sessionid:{}", wanted.dir));
+        let mut session = self.sessions.find(named.unwrap_or(&self.build.session)).await?;
+        let kept = match session.shared_key() {
+            "" => None,
+            key => self.kept.take(&format!("session {key} {}", wanted.dir))?.map(Arc::new),
+        };
+        let into = kept.clone().map_or(Into::Empty(into), Into::Kept);
+        Ok((fetch(&mut session, wanted, &into).await?, kept))
     }
 
     fn attribute(&self, key: &str, default: &str) -> String {

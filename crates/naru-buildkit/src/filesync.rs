@@ -7,7 +7,9 @@ use crate::receive::{Receiver, Stat};
 use crate::session::Session;
 use crate::wire::{Out, fields};
 use bytes::Bytes;
-use std::path::Path;
+use naru_build::KeptContext;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 
@@ -28,12 +30,22 @@ pub struct Wanted {
     pub exclude: Vec<String>,
 }
 
-/// Copies it below `into` and tells how many bytes of content came.
-pub async fn fetch(session: &mut Session, wanted: &Wanted, into: &Path) -> Result<u64> {
+/// Where what is fetched goes.
+pub enum Into {
+    /// An empty directory.
+    Empty(PathBuf),
+    Kept(Arc<KeptContext>),
+}
+
+/// Copies it and tells how many bytes of content came.
+pub async fn fetch(session: &mut Session, wanted: &Wanted, into: &Into) -> Result<u64> {
     let metadata = metadata(wanted);
     let metadata: Vec<_> = metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let (writer, mut messages) = session.call(DIFF_COPY, &metadata).await?;
-    let mut receiver = Receiver::new(&wanted.dir, into)?;
+    let mut receiver = match into {
+        Into::Empty(path) => Receiver::new(&wanted.dir, path)?,
+        Into::Kept(context) => Receiver::into_kept(&wanted.dir, Arc::clone(context))?,
+    };
     let (mut all_named, mut fin_sent) = (false, false);
     while let Some(message) = messages.next().await? {
         let packet = Packet::decode(message)?;

@@ -3,13 +3,19 @@
 
 use crate::error::{Error, Result};
 use crate::wire::{Value, fields};
+use naru_build::KeptContext;
 use naru_types::gomode;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
-use std::collections::BTreeMap;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use rustix::path::Arg;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Entries of one transfer.
 const ENTRIES_MAX: u64 = 4_000_000;
@@ -17,6 +23,9 @@ const ENTRIES_MAX: u64 = 4_000_000;
 const BYTES_MAX: u64 = 32 << 30;
 /// Files that are asked for and not yet complete.
 pub const OPEN_FILES_MAX: usize = 64;
+
+/// Of a context's directories.
+const DEPTH_MAX: usize = 512;
 
 const SAFE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -27,6 +36,7 @@ pub struct Stat {
     pub path: String,
     /// Go's.
     pub mode: u32,
+    pub size: u64,
     pub mtime_ns: i64,
     pub link: String,
 }
@@ -38,6 +48,7 @@ impl Stat {
             match field {
                 1 => stat.path = value.text()?,
                 2 => stat.mode = value.number()? as u32,
+                5 => stat.size = value.number()?,
                 6 => stat.mtime_ns = value.number()? as i64,
                 7 => stat.link = value.text()?,
                 _ => {}
@@ -52,28 +63,54 @@ impl Stat {
 pub struct Receiver {
     dir: String,
     root: OwnedFd,
+    /// What was there is compared with what comes, as BuildKit does it: a file of the same size, time and mode is the same.
+    kept: Option<Kept>,
     entries: u64,
     bytes: u64,
-    open: BTreeMap<u64, (OwnedFd, i64)>,
+    open: BTreeMap<u64, Arriving>,
     wanted: BTreeMap<u64, Stat>,
     directories: Vec<Stat>,
+    /// Further names of files: made when all content is there.
+    links: Vec<Stat>,
+    /// The directory that the last entry was in.
+    last_parent: Option<(String, OwnedFd)>,
+}
+
+struct Kept {
+    context: Arc<KeptContext>,
+    arrivals: OwnedFd,
+    named: HashSet<String>,
+}
+
+/// A file whose content is coming: in its place, or among the arrivals under its number.
+struct Arriving {
+    file: OwnedFd,
+    stat: Stat,
 }
 
 impl Receiver {
-    /// `dir` is the transfer's name for messages.
+    /// Into an empty directory. `dir` is the transfer's name for messages.
     pub fn new(dir: &str, root: &Path) -> Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let root =
-            fs::open(root, flags, Mode::empty()).map_err(Error::sys("open the transfer's directory"))?;
         Ok(Self {
             dir: dir.to_owned(),
-            root,
+            root: open_dir(root)?,
+            kept: None,
             entries: 0,
             bytes: 0,
             open: BTreeMap::new(),
             wanted: BTreeMap::new(),
             directories: Vec::new(),
+            links: Vec::new(),
+            last_parent: None,
         })
+    }
+
+    /// Into a context that may have most of it from an earlier build.
+    pub fn into_kept(dir: &str, context: Arc<KeptContext>) -> Result<Self> {
+        let mut receiver = Self::new(dir, &context.tree())?;
+        let arrivals = open_dir(&context.arrivals()?)?;
+        receiver.kept = Some(Kept { context, arrivals, named: HashSet::new() });
+        Ok(receiver)
     }
 
     /// Takes the next entry. A file's content is to be asked for by the numbers that [`Self::ask`] gives.
@@ -84,30 +121,75 @@ impl Receiver {
             return Err(self.limit("entries", ENTRIES_MAX));
         }
         self.check(&stat.path)?;
+        let is_there = self.keep(&stat)?;
         let step = || format!("make {:?} of the build context", stat.path);
-        let (parent, name) = self.parent(&stat.path)?;
         match stat.mode & gomode::TYPE {
             gomode::DIR => {
-                let mode = Mode::from_raw_mode(0o700);
-                fs::mkdirat(&parent, name, mode).map_err(Error::sys(step()))?;
+                if !is_there {
+                    let (parent, name) = self.parent(&stat.path)?;
+                    let mode = Mode::from_raw_mode(0o700);
+                    fs::mkdirat(parent, name, mode).map_err(Error::sys(step()))?;
+                }
                 self.directories.push(stat);
             }
-            gomode::SYMLINK => {
-                fs::symlinkat(stat.link.as_str(), &parent, name).map_err(Error::sys(step()))?
+            gomode::SYMLINK if !is_there => {
+                let (parent, name) = self.parent(&stat.path)?;
+                fs::symlinkat(stat.link.as_str(), parent, name).map_err(Error::sys(step()))?;
             }
-            gomode::NAMED_PIPE => {
+            gomode::NAMED_PIPE if !is_there => {
+                let (parent, name) = self.parent(&stat.path)?;
                 let mode = Mode::from_raw_mode(stat.mode & 0o777);
-                fs::mknodat(&parent, name, fs::FileType::Fifo, mode, 0).map_err(Error::sys(step()))?;
+                fs::mknodat(parent, name, fs::FileType::Fifo, mode, 0).map_err(Error::sys(step()))?;
             }
+            gomode::SYMLINK | gomode::NAMED_PIPE => {}
             0 if !stat.link.is_empty() => {
                 self.check(&stat.link)?;
-                let (from, target) = self.parent(&stat.link)?;
-                fs::linkat(&from, target, &parent, name, AtFlags::empty()).map_err(Error::sys(step()))?;
+                self.parent(&stat.link)?;
+                self.parent(&stat.path)?;
+                self.links.push(stat);
             }
+            0 if is_there => {}
             0 => drop(self.wanted.insert(number, stat)),
             _ => return Err(self.hostile("a device or socket", &stat.path)),
         }
         Ok(())
+    }
+
+    /// Whether a kept context has this entry already. What it has instead is removed, but for a file that another version
+    /// of it will replace.
+    fn keep(&mut self, stat: &Stat) -> Result<bool> {
+        let Some(kept) = &mut self.kept else { return Ok(false) };
+        let context = Arc::clone(&kept.context);
+        kept.named.insert(stat.path.clone());
+        let step = || format!("look at {:?} of the build context", stat.path);
+        let (parent, name) = self.parent(&stat.path)?;
+        let there = match fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => there,
+            Err(Errno::NOENT) => {
+                context.changes(None)?;
+                return Ok(false);
+            }
+            Err(errno) => return Err(Error::sys(step())(errno)),
+        };
+        let kind = FileType::from_raw_mode(there.st_mode);
+        let is_same = match stat.mode & gomode::TYPE {
+            gomode::DIR => kind == FileType::Directory,
+            gomode::SYMLINK if kind == FileType::Symlink => {
+                let target = fs::readlinkat(parent, name, Vec::new()).map_err(Error::sys(step()))?;
+                target.as_bytes() == stat.link.as_bytes()
+            }
+            0 if kind == FileType::RegularFile => {
+                is_unchanged(stat, &there) || {
+                    context.changes(Some(&there))?;
+                    return Ok(false);
+                }
+            }
+            _ => false,
+        };
+        if !is_same {
+            context.remove(parent, OsStr::new(name)).map_err(Error::sys(step()))?;
+        }
+        Ok(is_same)
     }
 
     /// Opens the next wanted files, as many as may be under way, and gives their numbers.
@@ -116,13 +198,19 @@ impl Receiver {
         while self.open.len() < OPEN_FILES_MAX
             && let Some((number, stat)) = self.wanted.pop_first()
         {
-            let (parent, name) = self.parent(&stat.path)?;
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode = Mode::from_raw_mode(0o600);
+            let opened = match &self.kept {
+                Some(kept) => fs::openat(&kept.arrivals, number.to_string(), flags, mode),
+                None => {
+                    let (parent, name) = self.parent(&stat.path)?;
+                    fs::openat(parent, name, flags, mode)
+                }
+            };
             let step = || format!("write {:?} of the build context", stat.path);
-            let file =
-                fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600)).map_err(Error::sys(step()))?;
+            let file = opened.map_err(Error::sys(step()))?;
             fs::fchmod(&file, permissions(stat.mode)).map_err(Error::sys(step()))?;
-            self.open.insert(number, (file, stat.mtime_ns));
+            self.open.insert(number, Arriving { file, stat });
             numbers.push(number);
         }
         Ok(numbers)
@@ -135,12 +223,23 @@ impl Receiver {
             return Err(self.limit("bytes", BYTES_MAX));
         }
         if bytes.is_empty() {
-            let (file, mtime) = self.open.remove(&number).ok_or_else(|| self.unasked(number))?;
-            return fs::futimens(&file, &times(mtime)).map_err(Error::sys("set a file's time"));
+            let Arriving { file, stat } = self.open.remove(&number).ok_or_else(|| self.unasked(number))?;
+            fs::futimens(&file, &times(stat.mtime_ns)).map_err(Error::sys("set a file's time"))?;
+            return self.arrived(number, &stat);
         }
-        let Some((file, _)) = self.open.get(&number) else { return Err(self.unasked(number)) };
-        let copy = file.as_fd().try_clone_to_owned().map_err(Error::io("write the build context"))?;
+        let Some(arriving) = self.open.get(&number) else { return Err(self.unasked(number)) };
+        let copy =
+            arriving.file.as_fd().try_clone_to_owned().map_err(Error::io("write the build context"))?;
         File::from(copy).write_all(bytes).map_err(Error::io("write the build context"))
+    }
+
+    /// Into its place: over the version before, so that the layers that have that one keep it.
+    fn arrived(&mut self, number: u64, stat: &Stat) -> Result<()> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let arrivals = kept.arrivals.try_clone().map_err(Error::io("write the build context"))?;
+        let (parent, name) = self.parent(&stat.path)?;
+        let step = || format!("write {:?} of the build context", stat.path);
+        fs::renameat(&arrivals, number.to_string(), parent, name).map_err(Error::sys(step()))
     }
 
     pub fn is_settled(&self) -> bool {
@@ -149,6 +248,13 @@ impl Receiver {
 
     /// The bytes that came. Directories get their modes and times last: a read-only one could not have been filled.
     pub fn finish(mut self) -> Result<u64> {
+        if let Some(kept) = &self.kept {
+            let root = self.root.try_clone().map_err(Error::io("open the transfer's directory"))?;
+            remove_unnamed(&root, "", kept, 0).map_err(Error::sys("tidy the build context"))?;
+        }
+        for stat in std::mem::take(&mut self.links) {
+            self.link(&stat)?;
+        }
         while let Some(stat) = self.directories.pop() {
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
             let dir = fs::openat2(&self.root, stat.path.as_str(), flags, Mode::empty(), SAFE)
@@ -159,16 +265,44 @@ impl Receiver {
         Ok(self.bytes)
     }
 
+    /// Another name of a file that is there.
+    fn link(&mut self, stat: &Stat) -> Result<()> {
+        let step = || format!("link {:?} of the build context", stat.path);
+        let context = self.kept.as_ref().map(|kept| Arc::clone(&kept.context));
+        let (from, target) = self.parent(&stat.link)?;
+        let from = from.try_clone_to_owned().map_err(Error::io(step()))?;
+        let first = fs::statat(&from, target, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::sys(step()))?;
+        let (parent, name) = self.parent(&stat.path)?;
+        if let Some(context) = context {
+            context.shares(&first);
+            match fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(there) if there.st_ino == first.st_ino => return Ok(()),
+                Ok(_) => context.remove(parent, OsStr::new(name)).map_err(Error::sys(step()))?,
+                Err(Errno::NOENT) => context.changes(None)?,
+                Err(errno) => return Err(Error::sys(step())(errno)),
+            }
+        }
+        fs::linkat(&from, target, parent, name, AtFlags::empty()).map_err(Error::sys(step()))
+    }
+
     fn check(&self, path: &str) -> Result<()> {
         let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
         if path.split('/').all(plain) { Ok(()) } else { Err(self.hostile("it names", path)) }
     }
 
-    fn parent<'a>(&self, path: &'a str) -> Result<(OwnedFd, &'a str)> {
+    /// The directory that holds `path`, and the name in it. Entries come directory by directory.
+    fn parent<'a>(&mut self, path: &'a str) -> Result<(BorrowedFd<'_>, &'a str)> {
         let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = fs::openat2(&self.root, parent, flags, Mode::empty(), SAFE);
-        Ok((opened.map_err(|_| self.hostile("no directory holds", path))?, name))
+        if self.last_parent.as_ref().is_none_or(|(last, _)| last != parent) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = fs::openat2(&self.root, parent, flags, Mode::empty(), SAFE);
+            let opened = opened.map_err(|_| self.hostile("no directory holds", path))?;
+            self.last_parent = Some((parent.to_owned(), opened));
+        }
+        match &self.last_parent {
+            Some((_, opened)) => Ok((opened.as_fd(), name)),
+            None => Err(self.hostile("no directory holds", path)),
+        }
     }
 
     fn hostile(&self, what: &'static str, path: &str) -> Error {
@@ -182,6 +316,47 @@ impl Receiver {
     fn limit(&self, what: &'static str, max: u64) -> Error {
         Error::TransferLimit { dir: self.dir.clone(), what, max }
     }
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    fs::open(path, flags, Mode::empty()).map_err(Error::sys("open the transfer's directory"))
+}
+
+fn is_unchanged(stat: &Stat, there: &fs::Stat) -> bool {
+    let mtime = times(stat.mtime_ns).last_modification;
+    there.st_size as u64 == stat.size
+        && (there.st_mtime, there.st_mtime_nsec as i64) == (mtime.tv_sec, mtime.tv_nsec)
+        && Mode::from_raw_mode(there.st_mode) == permissions(stat.mode)
+}
+
+/// Removes what a directory of a kept context has and the client no longer names.
+fn remove_unnamed(dir: &OwnedFd, path: &str, kept: &Kept, depth: usize) -> std::result::Result<(), Errno> {
+    if depth > DEPTH_MAX {
+        return Err(Errno::LOOP);
+    }
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let text = name.to_str().ok();
+        let child = text.map(|name| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") });
+        match child.filter(|child| kept.named.contains(child)) {
+            Some(child) if entry.file_type() == FileType::Directory => {
+                remove_unnamed(&open_beneath(dir, name)?, &child, kept, depth + 1)?;
+            }
+            Some(_) => {}
+            None => kept.context.remove(dir.as_fd(), OsStr::from_bytes(name.to_bytes()))?,
+        }
+    }
+    Ok(())
+}
+
+fn open_beneath(dir: impl AsFd, name: impl Arg) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    fs::openat2(dir, name, flags, Mode::empty(), SAFE)
 }
 
 fn permissions(mode: u32) -> Mode {
@@ -199,7 +374,7 @@ mod tests {
     use super::*;
 
     fn stat(path: &str, mode: u32, link: &str) -> Stat {
-        Stat { path: path.into(), mode, mtime_ns: 1, link: link.into() }
+        Stat { path: path.into(), mode, size: 4, mtime_ns: 1, link: link.into() }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct SessionHead {
     pub id: String,
     /// `X-Docker-Expose-Session-Grpc-Method`: what the client serves.
     pub methods: Vec<String>,
+    /// `X-Docker-Expose-Session-Sharedkey`: the same for builds of the same directories by the same client.
+    pub shared_key: String,
 }
 
 impl SessionHead {
@@ -31,7 +33,9 @@ impl SessionHead {
         let id = headers.get("x-docker-expose-session-uuid")?.to_str().ok()?.to_owned();
         let methods = headers.get_all("x-docker-expose-session-grpc-method").iter().take(METHODS_MAX);
         let methods = methods.filter_map(|method| method.to_str().ok()).map(str::to_owned).collect();
-        (!id.is_empty()).then_some(Self { id, methods })
+        let shared_key = headers.get("x-docker-expose-session-sharedkey").and_then(|key| key.to_str().ok());
+        let shared_key = shared_key.unwrap_or_default().to_owned();
+        (!id.is_empty()).then_some(Self { id, methods, shared_key })
     }
 }
 
@@ -40,12 +44,18 @@ impl SessionHead {
 pub struct Session {
     calls: http2::SendRequest<OutBody>,
     methods: Arc<Vec<String>>,
+    shared_key: Arc<str>,
 }
 
 impl Session {
     /// Does the client say that it has this method?
     pub fn serves(&self, method: &str) -> bool {
         self.methods.iter().any(|known| known == method)
+    }
+
+    /// Empty: the client says none.
+    pub fn shared_key(&self) -> &str {
+        &self.shared_key
     }
 
     /// Starts a call: what is sent, and what comes back. The latter waits for the client's first word.
@@ -118,7 +128,7 @@ impl Sessions {
         I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     {
         let (calls, connection) = http2::handshake(TokioExecutor::new(), io).await?;
-        let session = Session { calls, methods: Arc::new(head.methods) };
+        let session = Session { calls, methods: Arc::new(head.methods), shared_key: head.shared_key.into() };
         if !self.0.open(&head.id, session) {
             return Err(Error::NoSession { id: head.id });
         }

@@ -3,7 +3,8 @@
 use crate::daemon;
 use naru_types::quantity::parse_duration;
 use naru_types::{Error, Result, Timestamp};
-use naru_wire::client::{BodyReader, Client, ClientError, Hijacked, Request, Response};
+pub use naru_wire::client::BodyReader;
+use naru_wire::client::{Client, ClientError, Hijacked, Request, Response};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -132,7 +132,25 @@ pub struct BuildExtras {
     pub host_network: bool,
     /// Nothing is built; the answer is an `aux` message with the findings.
     pub check: bool,
+    /// The context is read where it is. The archive then holds only the Dockerfile and, as `<Dockerfile>.dockerignore`, the
+    /// rules. A daemon that can't or mustn't read it there says [`CONTEXT_ELSEWHERE`] before anything else.
+    pub in_place: Option<InPlace>,
 }
+
+/// A directory of the machine that the daemon runs on, and what shows that the daemon sees the same one by that name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InPlace {
+    /// Absolute, without links.
+    pub path: String,
+    pub device: u64,
+    pub inode: u64,
+    /// `/proc/sys/kernel/random/boot_id`: another machine may have the same path and numbers.
+    pub boot: String,
+}
+
+/// The message of the refusal after which the client sends the context.
+pub const CONTEXT_ELSEWHERE: &str = "the build context cannot be read in place";
 
 pub const BUILD_EXTRAS_HEADER: &str = "X-Naru-Build";
 

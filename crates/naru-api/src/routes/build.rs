@@ -1,10 +1,10 @@
 //! `POST /build`: the classic builder's interface over naru's builder.
 
 use crate::context::ApiContext;
-use crate::routes::build_extras;
 use crate::routes::image::{blocking, emit};
 use crate::routes::image_transfer::{Lines, message, parse_platform, say, streamed};
 use crate::routes::registry_auth::Registries;
+use crate::routes::{build_extras, build_in_place};
 use crate::web::filters::Filters;
 use crate::web::request::Request;
 use crate::web::respond::{self, Response};
@@ -21,12 +21,14 @@ pub async fn build(context: Arc<ApiContext>, mut request: Request) -> Result<Res
     let registries = Registries::from_header(request.header("x-registry-config"));
     let extras = build_extras::from_header(request.header("x-naru-build"))?;
     let cancel = Arc::clone(&request.gone);
+    let source = build_in_place::open(extras.in_place.as_ref(), request.peer)?;
     let body = request.reader();
     let dir = ContextDir::make(&context.build_contexts)?;
     streamed(move |lines| {
         unpack_context(body, dir.path())?;
         let mut wanted = BuildRequest::new(build_extras::context(&extras, dir.path()));
         build_extras::fill(&extras, dir.path(), &mut wanted)?;
+        let in_place = build_in_place::key(extras.in_place.as_ref());
         wanted.credentials = Arc::new(move |image| registries.of(image));
         wanted.cancel = cancel;
         let quiet = options.quiet;
@@ -35,6 +37,10 @@ pub async fn build(context: Arc<ApiContext>, mut request: Request) -> Result<Res
             let found = build_extras::report(context.builder.check(&wanted)?);
             say(lines, &Message::aux(serde_json::json!({ "check": found })));
             return Ok(());
+        }
+        if let Some(source) = source {
+            let files = dir.path();
+            build_in_place::take(&context.builder, &mut wanted, files, source, &in_place)?;
         }
         run(&context, &wanted, quiet, lines)
     })

@@ -8,6 +8,7 @@ mod auth;
 mod bootstrap;
 mod build;
 mod build_extras;
+mod build_in_place;
 mod buildkit;
 mod container;
 mod container_list;

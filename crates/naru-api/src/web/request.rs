@@ -18,11 +18,18 @@ use std::sync::atomic::AtomicBool;
 /// Longest JSON body, in bytes. A seccomp profile or a compose config fits many times.
 const JSON_BYTES_MAX: usize = 16 << 20;
 
+/// Who connected (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub uid: u32,
+}
+
 pub struct Request {
     /// The part of the path that the route's `*` stands for, decoded; empty without one.
     pub name: String,
     pub query: Query,
     pub headers: HeaderMap,
+    pub peer: Option<Peer>,
     pub version: ApiVersion,
     /// Becomes true when the client has gone.
     pub gone: Arc<AtomicBool>,

@@ -1,7 +1,7 @@
 //! Connections: accept, read requests, run handlers, write answers.
 
 use crate::web::body::Alive;
-use crate::web::request::{Request, is_naru_client};
+use crate::web::request::{Peer, Request, is_naru_client};
 use crate::web::respond::{self, Response};
 use crate::web::router::Router;
 use crate::web::version::{self, ApiVersion};
@@ -79,8 +79,12 @@ async fn connection<C: Send + Sync + 'static>(
     shared: Arc<Shared<C>>,
     mut ended: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request| {
+    let peer = stream.peer_cred().ok().map(|peer| Peer { uid: peer.uid() });
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         async move { Ok::<_, Infallible>(answer(&shared, request).await) }
     });
     // No time limit between requests: clients keep idle connections for long and take a closed one for a failure.
@@ -134,6 +138,7 @@ fn parsed(
         name,
         query,
         headers: head.headers,
+        peer: head.extensions.get::<Peer>().copied(),
         version,
         gone: Arc::clone(&alive.0),
         body: Some(body),

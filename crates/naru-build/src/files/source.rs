@@ -2,6 +2,7 @@
 
 use crate::error::{BuildError, Position, Result};
 use crate::files::{at, resolve::resolve};
+use crate::kept::KeptContext;
 use naru_types::dockerignore::Ignore;
 use naru_types::pattern::{Pattern, is_glob};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// How deep a copied tree may be.
 pub(crate) const DEPTH_MAX: usize = 512;
@@ -24,6 +26,8 @@ pub(crate) struct SourceTree {
     pub(crate) owned_by_root: bool,
     /// The paths that are taken, directories on the way to them included; `None`: all.
     pub(crate) only: Option<BTreeSet<PathBuf>>,
+    /// The context that this is the tree of, if it is kept.
+    pub(crate) kept: Option<Arc<KeptContext>>,
 }
 
 /// One file or directory to copy.
@@ -39,13 +43,19 @@ pub(crate) struct Source {
 impl SourceTree {
     /// All of `root`, owners as they are.
     pub(crate) fn whole(root: OwnedFd) -> Self {
-        Self { root, ignore: Ignore::default(), owned_by_root: false, only: None }
+        Self { root, ignore: Ignore::default(), owned_by_root: false, only: None, kept: None }
     }
 
     /// The same tree, of which only these paths are taken.
     pub(crate) fn narrowed(&self, only: BTreeSet<PathBuf>) -> Result<Self> {
         let root = self.root.try_clone().map_err(BuildError::io("open", "the copied tree"))?;
-        Ok(Self { root, ignore: self.ignore.clone(), owned_by_root: self.owned_by_root, only: Some(only) })
+        Ok(Self {
+            root,
+            ignore: self.ignore.clone(),
+            owned_by_root: self.owned_by_root,
+            only: Some(only),
+            kept: self.kept.clone(),
+        })
     }
 
     /// What `pattern` names, sorted. Links are followed, within the tree. That a pattern with wildcards
@@ -186,12 +196,7 @@ impl SourceTree {
         }
         match at::kind(stat) {
             FileType::RegularFile => {
-                let fd = at::open_beneath(dir, Path::new(name), OFlags::RDONLY)
-                    .map_err(BuildError::sys("open", path))?;
-                hash_xattrs(&fd, path, hasher)?;
-                let mut content = blake3::Hasher::new();
-                content.update_reader(File::from(fd)).map_err(BuildError::io("read", path))?;
-                hasher.update(content.finalize().as_bytes());
+                hasher.update(&self.file_digest(dir, name, path, stat)?);
             }
             FileType::Symlink => {
                 let target =
@@ -215,6 +220,23 @@ impl SourceTree {
         }
         Ok(())
     }
+
+    /// Of attributes and content, as it is known or else by reading.
+    fn file_digest(&self, dir: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> Result<[u8; 32]> {
+        if let Some(digest) = self.kept.as_ref().and_then(|kept| kept.digest(stat)) {
+            return Ok(digest);
+        }
+        let fd =
+            at::open_beneath(dir, Path::new(name), OFlags::RDONLY).map_err(BuildError::sys("open", path))?;
+        let mut hasher = blake3::Hasher::new();
+        hash_xattrs(&fd, path, &mut hasher)?;
+        hasher.update_reader(File::from(fd)).map_err(BuildError::io("read", path))?;
+        let digest = *hasher.finalize().as_bytes();
+        if let Some(kept) = &self.kept {
+            kept.learn(stat, digest);
+        }
+        Ok(digest)
+    }
 }
 
 pub(crate) fn check_depth(path: &Path, depth: usize) -> Result<()> {
@@ -231,7 +253,7 @@ pub(crate) fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-fn hash_xattrs(fd: impl AsFd, path: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
+pub(crate) fn hash_xattrs(fd: impl AsFd, path: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
     let xattrs = at::xattrs(fd).map_err(BuildError::sys("read the attributes of", path))?;
     hasher.update(&(xattrs.len() as u64).to_le_bytes());
     for (name, value) in xattrs {

@@ -52,6 +52,8 @@ pub(crate) struct LayerWriter<'a> {
     pub(crate) cancel: &'a AtomicBool,
     /// Where the first name of a file with several names has gone, by device and inode.
     pub(crate) links: HashMap<(u64, u64), PathBuf>,
+    /// What is written becomes a layer, which nobody writes to any more: it may have files of a kept context by links.
+    pub(crate) into_layer: bool,
 }
 
 /// A directory being written, with its counterpart in the image.
@@ -193,6 +195,7 @@ impl LayerWriter<'_> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(BuildError::Cancelled);
         }
+        let original = stat;
         let stat = &as_owned(tree, stat);
         let (dir, source, path) = from;
         if at::is_dir(stat) {
@@ -207,7 +210,11 @@ impl LayerWriter<'_> {
             return set_times(&place.upper, name, stat).map_err(BuildError::sys("set the times of", path));
         }
         self.make_room(place, name)?;
-        let several = stat.st_nlink > 1 && at::kind(stat) != FileType::Symlink;
+        if self.link_kept(tree, from, original, place, name)? {
+            return Ok(());
+        }
+        let several = at::kind(stat) != FileType::Symlink
+            && tree.kept.as_ref().map_or(stat.st_nlink > 1, |kept| kept.is_shared(stat));
         let identity = (stat.st_dev, stat.st_ino);
         if several && let Some(first) = self.links.get(&identity) {
             let linked = rustix::fs::linkat(&self.upper, first, &place.upper, name, AtFlags::empty());
@@ -218,6 +225,30 @@ impl LayerWriter<'_> {
             self.links.insert(identity, place.path.join(name));
         }
         Ok(())
+    }
+
+    /// Takes a file of a kept context as it is, if it may have the same owner and mode.
+    fn link_kept(
+        &self,
+        tree: &SourceTree,
+        (dir, source, path): (BorrowedFd<'_>, &OsStr, &Path),
+        stat: &Stat,
+        place: &Place,
+        name: &OsStr,
+    ) -> Result<bool> {
+        let Some(kept) = tree.kept.as_ref().filter(|_| self.into_layer) else { return Ok(false) };
+        let is_same = self.owner_of(&as_owned(tree, stat)) == (stat.st_uid, stat.st_gid)
+            && self.mode_of(stat) == at::permissions(stat);
+        let is_file = at::kind(stat) == FileType::RegularFile;
+        if !is_same || !is_file || !kept.may_link(stat, &place.path.join(name)) {
+            return Ok(false);
+        }
+        match rustix::fs::linkat(dir, source, &place.upper, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            // Layers are elsewhere, or the file has as many names as it may have: it is copied.
+            Err(Errno::XDEV | Errno::MLINK | Errno::PERM) => Ok(false),
+            Err(errno) => Err(BuildError::sys("link", path)(errno)),
+        }
     }
 
     fn copy_leaf(
@@ -346,7 +377,7 @@ fn set_times(dir: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<(), Errno> {
     rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn copy_xattrs(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
+pub(crate) fn copy_xattrs(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
     for (name, value) in at::xattrs(from)? {
         match rustix::fs::fsetxattr(&to, &name, &value, rustix::fs::XattrFlags::empty()) {
             // A filesystem without such attributes can't have them restored either.

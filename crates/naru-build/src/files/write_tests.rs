@@ -23,6 +23,7 @@ fn copy_all(from: &Path, view: &Path, upper: &Path) -> Result<(), crate::error::
         replace: false,
         cancel: &AtomicBool::new(false),
         links: HashMap::new(),
+        into_layer: false,
     };
     let source = tree.select(&position, "COPY", ".")?.remove(0);
     writer.copy(&tree, &source, Path::new("to"))

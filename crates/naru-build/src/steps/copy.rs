@@ -95,7 +95,7 @@ pub(crate) fn tree_of(
             Some(NamedContext::Directory(path)) => {
                 let root = at::open_root(path).map_err(BuildError::sys("open the context", path))?;
                 let ignore = crate::builder::read_ignore(&root, &[".dockerignore"])?;
-                return Ok(SourceTree { root, ignore, owned_by_root: true, only: None });
+                return Ok(SourceTree { root, ignore, owned_by_root: true, only: None, kept: None });
             }
             Some(NamedContext::Image(image)) => {
                 super::from::image(run, at, &image.clone())?.layers().to_vec()

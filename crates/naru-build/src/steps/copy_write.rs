@@ -34,6 +34,7 @@ pub(crate) fn write(
         replace: job.copy.link,
         cancel: &cancel,
         links: HashMap::new(),
+        into_layer: true,
     };
     for item in &job.items {
         let place = |name: &OsStr| leaf(job, view, &destination, into_dir, name);

@@ -128,6 +128,7 @@ pub(crate) fn copy_tree(
         replace: false,
         cancel: &run.request.cancel,
         links: HashMap::new(),
+        into_layer: false,
     };
     let mut bound = dir.to_owned();
     for found in tree.select(at, "RUN --mount", source)? {

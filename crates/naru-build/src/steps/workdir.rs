@@ -36,6 +36,7 @@ pub(crate) fn run(run: &mut Execution<'_>, state: &mut State, at: &Position, tex
             replace: false,
             cancel: &run.request.cancel,
             links: HashMap::new(),
+            into_layer: false,
         };
         writer.make_dirs(&found.path)?;
         Ok(Some(upper))

@@ -1,18 +1,17 @@
-//! `build`: packs the context, streams it, shows what the builder says.
+//! `build`: gives the daemon the context, shows what the builder says.
 
-use crate::client::{Api, Body, query, rewound, scratch_file};
+use crate::client::{Api, Body, BodyReader, query};
+use crate::commands::build_context::Place;
 use crate::commands::build_extras;
 use crate::flags::BuildFlags;
 use crate::request::pairs;
-use crate::tar::Writer;
 use crate::{Outcome, credentials, output};
-use naru_types::dockerignore::{IGNORE_BYTES_MAX, Ignore};
 use naru_types::quantity::parse_bytes;
 use naru_types::{Error, Result};
-use naru_wire::naru::{BUILD_EXTRAS_HEADER, BuildExtras};
+use naru_wire::naru::{BUILD_EXTRAS_HEADER, BuildExtras, CONTEXT_ELSEWHERE};
 use serde_json::{Map, Value, json};
-use std::io::{BufWriter, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 
 /// What a build needs, from flags or from a compose service.
 #[derive(Default)]
@@ -97,13 +96,31 @@ pub fn run(api: &Api, order: &BuildOrder, quiet: bool) -> Result<String> {
     id.ok_or_else(|| Error::internal("the build ended without an image"))
 }
 
-fn send(api: &Api, order: &BuildOrder) -> Result<impl Read + use<>> {
-    let (archive, dockerfile) = pack(order)?;
+/// Where the daemon can read the context itself, it is not sent.
+fn send(api: &Api, order: &BuildOrder) -> Result<BodyReader> {
+    let place = Place::of(order)?;
+    if let Some((archive, in_place)) = place.in_place(order)? {
+        let extras = BuildExtras { in_place: Some(in_place), ..order.extras.clone() };
+        match send_archive(api, order, archive, &place.name, &extras) {
+            Err(error) if error.message() == CONTEXT_ELSEWHERE => {}
+            answer => return answer,
+        }
+    }
+    send_archive(api, order, place.pack(order)?, &place.name, &order.extras)
+}
+
+fn send_archive(
+    api: &Api,
+    order: &BuildOrder,
+    archive: Box<dyn Read + Send>,
+    dockerfile: &str,
+    extras: &BuildExtras,
+) -> Result<BodyReader> {
     let args = Value::Object(order.args.clone()).to_string();
     let labels = Value::Object(order.labels.clone()).to_string();
     let one = |on: bool| on.then_some("1");
     let mut parameters: Vec<(&str, Option<&str>)> = vec![
-        ("dockerfile", Some(&dockerfile)),
+        ("dockerfile", Some(dockerfile)),
         ("buildargs", (!order.args.is_empty()).then_some(&args)),
         ("labels", (!order.labels.is_empty()).then_some(&labels)),
         ("target", order.target.as_deref()),
@@ -120,115 +137,9 @@ fn send(api: &Api, order: &BuildOrder) -> Result<impl Read + use<>> {
     let path = format!("/build{}", query(&parameters));
     let credentials = credentials::header_for_all();
     let mut headers = vec![("X-Registry-Config", credentials.as_str())];
-    let extras = build_extras::header(&order.extras)?;
-    if order.extras != BuildExtras::default() {
-        headers.push((BUILD_EXTRAS_HEADER, &extras));
+    let header = build_extras::header(extras)?;
+    if *extras != BuildExtras::default() {
+        headers.push((BUILD_EXTRAS_HEADER, &header));
     }
     api.stream_with("POST", &path, Body::Tar(archive), &headers)
-}
-
-/// The context as an archive; a Dockerfile from outside of it is added under a name of its own.
-fn pack(order: &BuildOrder) -> Result<(Box<dyn std::io::Read + Send>, String)> {
-    let context = order.context.canonicalize().map_err(|error| {
-        Error::invalid(format!(
-            "unable to prepare context: path {:?} not found",
-            order.context.display().to_string()
-        ))
-        .with_source(error)
-    })?;
-    if !context.is_dir() {
-        return Err(Error::invalid(format!(
-            "unable to prepare context: {} is not a directory",
-            context.display()
-        )));
-    }
-    let dockerfile = context.join(order.dockerfile.as_deref().unwrap_or(Path::new("Dockerfile")));
-    let dockerfile = dockerfile.canonicalize().map_err(|_| {
-        Error::invalid(format!(
-            "failed to read dockerfile: open {}: no such file or directory",
-            dockerfile.display()
-        ))
-        .with_hint("name it with -f FILE")
-    })?;
-    let broken = |error: std::io::Error| {
-        Error::invalid(format!("cannot read the context {}", context.display())).with_source(error)
-    };
-    let ignore = read_ignore(&context, &dockerfile)?;
-    let mut writer = Writer::new(BufWriter::new(scratch_file()?));
-    // Beside other directories the context has one of its own.
-    let base = Path::new(if order.directories.is_empty() { "" } else { "context" });
-    let name = if let Ok(inside) = dockerfile.strip_prefix(&context) {
-        inside.display().to_string()
-    } else {
-        let name = format!(".dockerfile.{}", std::process::id());
-        writer.append(&dockerfile, &base.join(&name)).map_err(broken)?;
-        name
-    };
-    let needed = |path: &Path| path == Path::new(&name) || path == Path::new(".dockerignore");
-    append_tree(&mut writer, &context, base, &ignore, &needed).map_err(broken)?;
-    for (number, directory) in order.directories.iter().enumerate() {
-        let unreadable = |error: std::io::Error| {
-            Error::invalid(format!("cannot read the build context {}", directory.display()))
-                .with_source(error)
-        };
-        let root = directory.canonicalize().map_err(unreadable)?;
-        let place = PathBuf::from(format!("directories/{number}"));
-        writer.append(&root, &place).map_err(unreadable)?;
-        append_tree(&mut writer, &root, &place, &Ignore::default(), &|_| true).map_err(unreadable)?;
-    }
-    let file = writer
-        .finish()
-        .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
-        .map_err(broken)?;
-    Ok((rewound(file)?, name))
-}
-
-/// What the rules leave of the directory `root`, beneath `base` in the archive.
-fn append_tree<W: std::io::Write>(
-    writer: &mut Writer<W>,
-    root: &Path,
-    base: &Path,
-    ignore: &Ignore,
-    needed: &dyn Fn(&Path) -> bool,
-) -> std::io::Result<()> {
-    let mut pending = vec![PathBuf::new()];
-    while let Some(directory) = pending.pop() {
-        let mut names: Vec<_> = std::fs::read_dir(root.join(&directory))?
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<std::io::Result<_>>()?;
-        names.sort();
-        for entry in names {
-            let relative = directory.join(entry);
-            let path = root.join(&relative);
-            let is_dir = std::fs::symlink_metadata(&path)?.is_dir();
-            let excluded = !needed(&relative) && ignore.excludes(&relative);
-            if is_dir && (!excluded || ignore.has_exceptions()) {
-                pending.push(relative.clone());
-            }
-            if !excluded {
-                writer.append(&path, &base.join(&relative))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// `<Dockerfile>.dockerignore` wins over the context's own. The daemon applies the same rules; what they exclude need not
-/// travel.
-fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore> {
-    let mut beside = dockerfile.as_os_str().to_owned();
-    beside.push(".dockerignore");
-    for path in [PathBuf::from(beside), context.join(".dockerignore")] {
-        let broken = |what: String| Error::invalid(format!("{}: {what}", path.display()));
-        match std::fs::metadata(&path) {
-            Err(_) => continue,
-            Ok(metadata) if metadata.len() > IGNORE_BYTES_MAX => {
-                return Err(broken(format!("larger than {IGNORE_BYTES_MAX} bytes")));
-            }
-            Ok(_) => {}
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| broken(error.to_string()))?;
-        return Ignore::parse(&text).map_err(|(line, what)| broken(format!("line {line}: {what}")));
-    }
-    Ok(Ignore::default())
 }

@@ -6,6 +6,7 @@ mod archive;
 mod attach;
 mod bootstrap;
 mod build;
+mod build_context;
 mod build_extras;
 mod cp;
 mod events;

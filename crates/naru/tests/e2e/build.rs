@@ -6,6 +6,7 @@ use std::path::PathBuf;
 pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("build_a_multi_stage_image", multi_stage),
     ("build_cache", cache),
+    ("build_from_a_kept_context", kept_context),
     ("push_and_pull", push_and_pull),
     ("build_lends_secrets_and_takes_contexts", lent),
     ("build_weighs_less_than_a_service", weight),
@@ -109,6 +110,51 @@ fn cache(lab: &Lab) {
     assert_eq!(build(), first);
     lab.ok(&["build", "--no-cache", "-t", "cached", &path]);
     lab.ok(&["rmi", "-f", "cached"]);
+}
+
+/// `naru build` reads the directory itself, and copies only what changed since the last build.
+fn kept_context(lab: &Lab) {
+    let dockerfile = "\
+FROM busybox
+COPY data/one /first/one
+COPY . /all/
+RUN --mount=type=bind,target=/bound,rw sh -c 'echo spoilt > /bound/data/one; cat /bound/data/one > /bound-one'
+COPY data/one /second/one
+RUN cp /first/one /second/one
+";
+    let files = [
+        ("Dockerfile", dockerfile),
+        ("data/one", "one"),
+        ("data/two", "two"),
+        ("data/no.log", "x"),
+        (".dockerignore", "**/*.log\nDockerfile\n"),
+    ];
+    let dir = context(lab, "kept", &files);
+    std::fs::hard_link(dir.join("data/two"), dir.join("data/also-two")).unwrap();
+    let build = || {
+        lab.naru(&["build", "-t", "kept", "."], &dir).expect(0, "a build from the directory");
+        lab.ok(&[
+            "run",
+            "--rm",
+            "kept",
+            "sh",
+            "-c",
+            "cat /all/data/* /bound-one; ls -A /all; [ /all/data/two -ef /all/data/also-two ] && echo same; true",
+        ])
+    };
+    assert_eq!(build(), "twoonetwospoilt\n.dockerignore\ndata\nsame");
+    // The same size and the same time: only the time of the change tells.
+    let time = std::fs::metadata(dir.join("data/one")).unwrap().modified().unwrap();
+    std::fs::write(dir.join("data/one"), "new").unwrap();
+    std::fs::File::options().append(true).open(dir.join("data/one")).unwrap().set_modified(time).unwrap();
+    std::fs::remove_file(dir.join("data/also-two")).unwrap();
+    assert_eq!(build(), "newtwospoilt\n.dockerignore\ndata");
+    let kept = lab.dir.join("root/build-cache/contexts");
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 1, "one directory, one copy");
+    lab.ok(&["builder", "prune", "-af"]);
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 0);
+    assert_eq!(lab.ok(&["run", "--rm", "kept", "cat", "/second/one"]), "new");
+    lab.ok(&["rmi", "-f", "kept"]);
 }
 
 /// A real registry: Debian's docker-registry.

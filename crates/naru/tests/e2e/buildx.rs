@@ -7,6 +7,7 @@ use std::process::Command;
 
 pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("buildx_builds_into_the_store", into_the_store),
+    ("buildx_sends_only_what_changed", only_what_changed),
     ("buildx_shows_where_a_build_failed", failures),
     ("buildx_refuses_by_name", refusals),
     ("buildx_lends_secrets_and_directories", lent),
@@ -109,6 +110,29 @@ fn into_the_store(lab: &Lab) {
     // `docker build` is the plugin as well.
     buildx(&["build", "-q", "--target", "make", &dir]).expect(0, "docker build");
     lab.ok(&["rmi", "bx:1", "bx:2"]);
+}
+
+fn only_what_changed(lab: &Lab) {
+    let Some(buildx) = buildx(lab) else { return };
+    let big = "x".repeat(100_000);
+    let dockerfile =
+        "FROM busybox\nCOPY . /all/\nCMD [\"sh\", \"-c\", \"cat /all/d/small; wc -c < /all/d/big\"]\n";
+    let files = [("Dockerfile", dockerfile), ("d/big", &big), ("d/small", "first"), ("gone/file", "x")];
+    let dir = context(lab, "buildx-changed", &files);
+    let build = || {
+        let out = buildx(&["buildx", "build", "-t", "changed", &dir]).expect(0, "the build");
+        let sent = |line: &str| line.split_once("transferring context: ").map(|(_, rest)| rest.to_owned());
+        let sent = out.stderr.lines().filter_map(sent).next_back().expect("the context's bytes");
+        (sent.split('B').next().unwrap().to_owned(), lab.ok(&["run", "--rm", "changed"]))
+    };
+    assert_eq!(build(), ((dockerfile.len() + 100_006).to_string(), "first100000".to_owned()));
+    assert_eq!(build(), ("0".to_owned(), "first100000".to_owned()));
+    std::fs::write(Path::new(&dir).join("d/small"), "then").unwrap();
+    std::fs::remove_dir_all(Path::new(&dir).join("gone")).unwrap();
+    std::fs::write(Path::new(&dir).join("gone"), "a file").unwrap();
+    assert_eq!(build(), ("10".to_owned(), "then100000".to_owned()));
+    assert_eq!(lab.ok(&["run", "--rm", "changed", "cat", "/all/gone"]), "a file");
+    lab.ok(&["rmi", "-f", "changed"]);
 }
 
 fn failures(lab: &Lab) {
