@@ -124,7 +124,7 @@ fn package(modules: &Path, number: usize, numbers: &mut Numbers) -> Result<()> {
         let size = 100 + numbers.below(if is_bundle { BUNDLE_BYTES_MAX } else { FILE_BYTES_MAX });
         write(&dir.join(sub).join(format!("{file}.js")), size, numbers)?;
     }
-    if number % 6 == 0 {
+    if number.is_multiple_of(6) {
         let link = modules.join(".bin").join(format!("package-{number}"));
         std::os::unix::fs::symlink(format!("../package-{number}/lib/0.js"), link)?;
     }

@@ -200,12 +200,11 @@ impl Receiver {
         {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(0o600);
-            let opened = match &self.kept {
-                Some(kept) => fs::openat(&kept.arrivals, number.to_string(), flags, mode),
-                None => {
-                    let (parent, name) = self.parent(&stat.path)?;
-                    fs::openat(parent, name, flags, mode)
-                }
+            let opened = if let Some(kept) = &self.kept {
+                fs::openat(&kept.arrivals, number.to_string(), flags, mode)
+            } else {
+                let (parent, name) = self.parent(&stat.path)?;
+                fs::openat(parent, name, flags, mode)
             };
             let step = || format!("write {:?} of the build context", stat.path);
             let file = opened.map_err(Error::sys(step()))?;

@@ -193,8 +193,8 @@ impl KeptContext {
     /// Whether a layer may have this file of the tree by a link, as `target`. All layers have it at the same place: with two
     /// places in one image, programs would take two files of one inode number for the same.
     pub(crate) fn may_link(&self, stat: &Stat, target: &Path) -> bool {
-        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(target.as_os_str().as_bytes()).as_bytes();
-        let home = u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1);
+        let hash = blake3::hash(target.as_os_str().as_bytes());
+        let home = hash.as_bytes().first_chunk().map_or(1, |bytes| u64::from_le_bytes(*bytes).max(1));
         let mut state = self.state();
         let is_shared = state.shared.contains(&stat.st_ino);
         let Some(record) = state.known.records.get_mut(&stat.st_ino).filter(|record| record.is_of(stat))

@@ -18,6 +18,7 @@ mod record;
 use case::{Case, Outcome};
 use common::{World, request, world};
 use naru_build::{BuildRequest, Lent, LintWarning, NamedContext, Secret};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,6 +26,34 @@ use std::sync::Arc;
 
 #[test]
 fn as_buildkit_does() {
+    compare(build);
+}
+
+/// The same, each case's context brought in over the one of the case before, as if a project had changed so much.
+#[test]
+fn from_a_kept_context() {
+    compare(|world, case, base, base_history| {
+        let dir = tempfile::tempdir().unwrap();
+        context::write(dir.path(), case);
+        let files = tempfile::tempdir().unwrap();
+        let rules = ["Dockerfile.dockerignore", ".dockerignore"].map(|name| dir.path().join(name));
+        if let Some(rules) = rules.iter().find(|rules| rules.exists()) {
+            std::fs::copy(rules, files.path().join("Dockerfile.dockerignore")).unwrap();
+        }
+        let mut wanted = wanted(dir.path(), case);
+        let check = check(world, &wanted);
+        let source = rustix::fs::open(dir.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        match world.builder.use_kept(&mut wanted, files.path(), source, "corpus") {
+            Ok(is_free) => assert!(is_free, "{}: the build before still has the context", case.name),
+            Err(error) => return Outcome { check, ..Outcome::of_error(&error) },
+        }
+        outcome(world, &wanted, check, base, base_history)
+    });
+}
+
+type Build = fn(&World, &Case, &BTreeMap<String, String>, usize) -> Outcome;
+
+fn compare(build: Build) {
     let Some(world) = world() else { return };
     world.base();
     let base = observe::rootfs(&world, &world.store.get("base").unwrap().id);
@@ -56,14 +85,27 @@ fn build(world: &World, case: &Case, base: &BTreeMap<String, String>, base_histo
     let dir = tempfile::tempdir().unwrap();
     context::write(dir.path(), case);
     let wanted = wanted(dir.path(), case);
-    let check = world.builder.check(&wanted).map_or(Vec::new(), |report| {
+    outcome(world, &wanted, check(world, &wanted), base, base_history)
+}
+
+fn check(world: &World, wanted: &BuildRequest) -> Vec<String> {
+    world.builder.check(wanted).map_or(Vec::new(), |report| {
         let text =
             |warning: &LintWarning| format!("{} {} {}", warning.rule, warning.first_line, warning.detail);
         let mut found: Vec<String> = report.warnings.iter().map(text).collect();
         found.sort();
         found
-    });
-    match world.build(&wanted) {
+    })
+}
+
+fn outcome(
+    world: &World,
+    wanted: &BuildRequest,
+    check: Vec<String>,
+    base: &BTreeMap<String, String>,
+    base_history: usize,
+) -> Outcome {
+    match world.build(wanted) {
         Err(error) => Outcome { check, ..Outcome::of_error(&error) },
         Ok(built) => {
             let config = world.store.get_by_id(&built.id).unwrap().config;
