@@ -18,6 +18,7 @@
 //!   nothing but cache entries of the steps that had succeeded.
 //! - A cache entry counts only while the store still holds its layer.
 //! - Cache keys depend on content, never on times.
+//! - A file of a kept context may be in layers by a hard link. Neither is ever written to: what a step may write to is a copy.
 //!
 //! # How it is tested
 //! Tables beside each part of the language; `tests/` builds against a real store in a temporary

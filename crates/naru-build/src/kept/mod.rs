@@ -2,7 +2,8 @@
 //!
 //! Beneath `<root>/build-cache/contexts/<key>` lie `tree`, the context as it was last, `new`, where files that arrive are
 //! written first, and `known`, what is known of the tree's files. A file of the tree is never written in place: another
-//! version is renamed over it. So a layer may have a file by a hard link, which costs neither room nor reading.
+//! version is renamed over it. So a layer may have a file by a hard link, which costs neither room nor reading. (All that a
+//! container sees of it is a link count above one.)
 //!
 //! Whoever fills the tree decides by size and time whether a file is another one. The digests are known by the inodes of the
 //! tree's own files, which nobody else reaches; before anything of the tree changes, `known` is removed, and it is written
