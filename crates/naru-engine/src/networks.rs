@@ -150,6 +150,7 @@ impl Engine {
                 ip_range: net.ip_range.map(|range| range.to_string()).unwrap_or_default(),
                 auxiliary: options.ipam.into_iter().next().map(|pool| pool.auxiliary).unwrap_or_default(),
             }],
+            ipam_options: options.ipam_options,
             created: crate::ids::now(),
             net: Some(net),
         };
@@ -175,6 +176,7 @@ impl Engine {
             labels: row.labels,
             options: row.options,
             ipam: row.ipam,
+            ipam_options: row.ipam_options,
             enable_ipv6: false,
             created: row.created,
         }
@@ -301,6 +303,10 @@ pub fn endpoint_request(
     container: &Container,
     endpoint: &EndpointSpec,
 ) -> Result<EndpointRequest> {
+    if let Some(addr) = endpoint.ipv6 {
+        return Err(Error::invalid(format!("no configured subnet contains IP address {addr}"))
+            .with_hint("networks have IPv4 addresses only; leave --ip6 out"));
+    }
     let cell = container.cell();
     let mut names = vec![cell.name.clone()];
     names.extend(endpoint.aliases.iter().cloned());

@@ -280,6 +280,7 @@ fn predefine(db: &Db, nets: &Networks, networks: &mut BTreeMap<NetworkId, Networ
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
             ipam: ipam.into_iter().collect(),
+            ipam_options: None,
             net,
             created: known.and_then(|id| Some(networks.get(&id)?.created)).unwrap_or_else(crate::ids::now),
         };

@@ -145,6 +145,8 @@ pub struct NetworkCreate {
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
     pub ipam: Vec<IpamRequest>,
+    /// `None` when the client sent none; kept as it came, because it is shown again.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     pub enable_ipv6: bool,
 }
 

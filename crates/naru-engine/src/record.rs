@@ -44,6 +44,8 @@ pub struct NetworkRow {
     pub options: BTreeMap<String, String>,
     #[serde(default)]
     pub ipam: Vec<IpamView>,
+    #[serde(default)]
+    pub ipam_options: Option<BTreeMap<String, String>>,
     /// `None` for `host` and `none`.
     #[serde(default)]
     pub net: Option<naru_net::Network>,

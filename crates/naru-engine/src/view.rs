@@ -215,6 +215,8 @@ pub struct NetworkView {
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
     pub ipam: Vec<IpamView>,
+    /// As the client sent it; `None` is shown as null.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     pub enable_ipv6: bool,
     pub created: Timestamp,
     pub containers: BTreeMap<ContainerId, NetworkEndpointView>,

@@ -87,10 +87,7 @@ impl Networks {
             ));
         }
         let first_route = attached.primary().is_none();
-        let index = (0..=existing.len())
-            .find(|index| !existing.contains(&format!("eth{index}")))
-            .unwrap_or(existing.len());
-        let endpoint = state.plan_endpoint(request, index)?;
+        let endpoint = state.plan_endpoint(request, existing)?;
         let network = state.slot(&request.network)?.network.clone();
         let attached = state.containers.entry(container.clone()).or_default();
         attached.endpoints.push(endpoint.clone());

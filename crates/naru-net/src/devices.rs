@@ -54,6 +54,7 @@ fn setup_bridge(
     route
         .add_address(Address { index: link.index, addr, prefix_len })
         .step("give an address to the bridge", device)?;
+    refuse_router_advertisements(device)?;
     route.set_up(link.index).step("set up the bridge", device)?;
     // Published ports answer on 127.0.0.1 too: its packets leave and return through the bridge.
     sysctl(&format!("net/ipv4/conf/{device}/route_localnet"), "1")
@@ -128,6 +129,7 @@ pub(crate) fn plug(
     let link = route.link(host).and_then(|link| link.ok_or_else(missing)).step("find the veth", host)?;
     // By the alias a stray is known even when its bridge is gone.
     route.set_alias(link.index, &alias(table)).step("mark the veth", host)?;
+    isolate(&mut route, network, link.index, host)?;
     if hairpin {
         route.set_hairpin(link.index, true).step("set hairpin mode of", host)?;
     }
@@ -188,10 +190,10 @@ pub(crate) fn replug(network: &Network, endpoint: &Endpoint) -> Result<(), NetEr
     let bridge = route.link(&network.device).and_then(|link| link.ok_or_else(missing));
     let bridge = bridge.step("find the bridge", &network.device)?;
     let link = route.link(host).and_then(|link| link.ok_or_else(missing)).step("find the veth", host)?;
-    if link.master == Some(bridge.index) {
-        return Ok(());
+    if link.master != Some(bridge.index) {
+        route.set_master(link.index, bridge.index).step("put back on its bridge", host)?;
     }
-    route.set_master(link.index, bridge.index).step("put back on its bridge", host)
+    isolate(&mut route, network, link.index, host)
 }
 
 /// Moves the default route of a namespace, or removes it.
@@ -232,6 +234,23 @@ pub(crate) fn ensure_forwarding() -> Result<bool, NetError> {
 pub(crate) fn bridge_netfilter() -> bool {
     std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables")
         .is_ok_and(|text| text.trim() == "1")
+}
+
+/// `enable_icc=false`: what stays within one bridge meets the firewall only where br_netfilter is loaded, so the bridge
+/// itself keeps its ports apart (bridge(8), `isolated on`). The host, and published ports through it, stay reachable.
+fn isolate(route: &mut RouteSocket, network: &Network, index: u32, host: &str) -> Result<(), NetError> {
+    if network.icc {
+        return Ok(());
+    }
+    route.set_isolated(index, true).step("keep apart from its neighbours", host)
+}
+
+/// A container with CAP_NET_RAW can send router advertisements even where it has no IPv6 address; a host that is no
+/// IPv6 router takes them by default, and its IPv6 traffic would go through the container (CVE-2020-13401).
+fn refuse_router_advertisements(device: &str) -> Result<(), NetError> {
+    let key = format!("net/ipv6/conf/{device}/accept_ra");
+    // A host without IPv6 has no such file.
+    if std::path::Path::new("/proc/sys").join(&key).exists() { sysctl(&key, "0") } else { Ok(()) }
 }
 
 fn configure_inside(endpoint: &Endpoint, route_default: bool) -> Result<(), NetError> {

@@ -142,6 +142,7 @@ mod tests {
             masquerade: true,
             mtu: None,
             host_binding: None,
+            iface_prefix: None,
         })
     }
 

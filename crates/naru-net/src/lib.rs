@@ -32,6 +32,7 @@ mod firewall;
 mod ipam;
 pub mod model;
 mod networks;
+mod options;
 mod pool;
 mod ports;
 mod reconcile;

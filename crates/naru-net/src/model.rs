@@ -54,7 +54,7 @@ pub struct NetworkRequest {
     /// No route outwards.
     pub internal: bool,
     pub ipv6: bool,
-    /// `com.docker.network.bridge.*` and `com.docker.network.driver.mtu`. Unknown ones are refused.
+    /// Docker's driver options; which ones have a meaning, and what becomes of the others, is in `options.rs`.
     pub options: BTreeMap<String, String>,
 }
 
@@ -80,6 +80,9 @@ pub struct Network {
     pub mtu: Option<u32>,
     /// Address that ports are published on when the binding names none.
     pub host_binding: Option<Ipv4Addr>,
+    /// What interfaces inside are called before their number; `None`: `eth`.
+    #[serde(default)]
+    pub iface_prefix: Option<String>,
 }
 
 /// A hardware address, printed `02:42:ac:11:00:02`.

@@ -5,6 +5,7 @@ use crate::error;
 use crate::firewall::Target;
 use crate::ipam::{self, Ipam};
 use crate::model::{AttachRequest, Endpoint, EndpointRequest, Mac, Network, NetworkRequest, PublishedPort};
+use crate::options;
 use crate::ports::{self, PortLease};
 use naru_types::id::hex;
 use naru_types::{ContainerId, Error, NetworkId, Result};
@@ -13,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// Most endpoints of one container.
 const ENDPOINTS_MAX: usize = 64;
-/// Bounds of an MTU: the least IPv4 allows, and what fits an IPv4 packet.
-const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+/// How interfaces are called where the network has no `com.docker.network.container_iface_prefix`.
+const IFACE_PREFIX: &str = "eth";
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -76,7 +77,8 @@ impl State {
     }
 
     /// Gives the endpoint an address and names; nothing is made yet.
-    pub(crate) fn plan_endpoint(&mut self, request: &EndpointRequest, index: usize) -> Result<Endpoint> {
+    /// The interface takes the first number of its prefix that is not among `names`.
+    pub(crate) fn plan_endpoint(&mut self, request: &EndpointRequest, names: &[String]) -> Result<Endpoint> {
         let endpoint_id = naru_kernel::random::bytes::<32>()
             .map(|bytes| hex(&bytes))
             .map_err(|error| Error::internal("cannot draw an endpoint id").with_source(error))?;
@@ -86,7 +88,7 @@ impl State {
             network: slot.network.id.clone(),
             host_device: format!("nv{}", &endpoint_id[..12]),
             endpoint_id,
-            interface: format!("eth{index}"),
+            interface: free_name(slot.network.iface_prefix.as_deref().unwrap_or(IFACE_PREFIX), names),
             mac: request.mac.unwrap_or_else(|| Mac::for_address(ipv4)),
             ipv4,
             prefix_len: slot.network.subnet.prefix_len(),
@@ -122,11 +124,13 @@ impl State {
     }
 
     fn plan_into(&mut self, request: &AttachRequest, attached: &mut Attached) -> Result<()> {
-        for (index, endpoint) in request.endpoints.iter().enumerate() {
+        for endpoint in &request.endpoints {
             if attached.endpoints.iter().any(|other| other.network == endpoint.network) {
                 return Err(Error::invalid(format!("network {} is named twice", endpoint.network)));
             }
-            attached.endpoints.push(self.plan_endpoint(endpoint, index)?);
+            let names: Vec<String> =
+                attached.endpoints.iter().map(|endpoint| endpoint.interface.clone()).collect();
+            attached.endpoints.push(self.plan_endpoint(endpoint, &names)?);
         }
         // Without a way outwards nothing is published, as in Docker.
         let Some(primary) = attached.primary().cloned() else { return Ok(()) };
@@ -194,9 +198,10 @@ impl State {
             masquerade: true,
             mtu: None,
             host_binding: None,
+            iface_prefix: None,
         };
         for (key, value) in &request.options {
-            apply_option(&mut network, key, value)?;
+            options::apply(&mut network, key, value)?;
         }
         if self.networks.values().any(|slot| slot.network.device == network.device) {
             return Err(Error::conflict(format!(
@@ -208,38 +213,8 @@ impl State {
     }
 }
 
-/// Docker's driver options of bridge networks.
-fn apply_option(network: &mut Network, key: &str, value: &str) -> Result<()> {
-    let invalid = || Error::invalid(format!("invalid value {value:?} for network option {key}"));
-    let boolean = || match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(invalid()),
-    };
-    match key {
-        "com.docker.network.bridge.name" => {
-            let fits = (1..=15).contains(&value.len())
-                && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-                && value != "."
-                && value != "..";
-            value.clone_into(&mut network.device);
-            return fits.then_some(()).ok_or_else(invalid);
-        }
-        "com.docker.network.bridge.enable_icc" => network.icc = boolean()?,
-        "com.docker.network.bridge.enable_ip_masquerade" => network.masquerade = boolean()?,
-        "com.docker.network.bridge.default_bridge" => network.is_default = boolean()?,
-        "com.docker.network.bridge.host_binding_ipv4" => {
-            network.host_binding = Some(value.parse().map_err(|_| invalid())?);
-        }
-        "com.docker.network.driver.mtu" | "com.docker.network.mtu" => {
-            let mtu = value.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu)).ok_or_else(invalid)?;
-            network.mtu = Some(mtu);
-        }
-        _ => {
-            return Err(Error::not_implemented(format!("network option {key} is not supported")).with_hint(
-                "supported: com.docker.network.bridge.{name,enable_icc,enable_ip_masquerade,host_binding_ipv4} and com.docker.network.driver.mtu",
-            ));
-        }
-    }
-    Ok(())
+/// `eth0`, `eth1`, …: each prefix counts for itself, as in Docker.
+fn free_name(prefix: &str, names: &[String]) -> String {
+    let mut candidates = (0..names.len()).map(|number| format!("{prefix}{number}"));
+    candidates.find(|name| !names.contains(name)).unwrap_or_else(|| format!("{prefix}{}", names.len()))
 }

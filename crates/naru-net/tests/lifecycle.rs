@@ -125,7 +125,7 @@ fn clashing_and_wrong_networks_are_refused() {
         let error = host.networks.create(&six).unwrap_err();
         assert_eq!(error.kind(), Kind::NotImplemented);
         assert!(error.hint().is_some());
-        let options = [("com.example.x".to_owned(), "1".to_owned())].into();
+        let options = [("com.docker.network.host_ipv4".to_owned(), "10.0.0.9".to_owned())].into();
         assert!(
             host.networks
                 .create(&NetworkRequest { name: "o".into(), options, ..NetworkRequest::default() })

@@ -227,6 +227,7 @@ fn networks_are_dockerds() {
         labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
         options: BTreeMap::new(),
         ipam: vec![IpamView { subnet: "10.78.0.0/24".into(), ..IpamView::default() }],
+        ipam_options: Some(BTreeMap::new()),
         enable_ipv6: false,
         created: time(&golden["Created"]),
         containers: BTreeMap::from([(

@@ -3,7 +3,6 @@
 use naru_engine::{IpamRequest, NetworkCreate, NetworkEndpointView, NetworkView};
 use naru_types::{Error, Result};
 use naru_wire::network::{self, Ipam, IpamPool, NetworkContainer, NetworkJson};
-use std::collections::BTreeMap;
 
 pub fn create(request: network::NetworkCreate) -> Result<NetworkCreate> {
     let ipam = request.ipam.unwrap_or_default();
@@ -28,6 +27,7 @@ pub fn create(request: network::NetworkCreate) -> Result<NetworkCreate> {
         labels: request.labels,
         options: request.options,
         ipam: ipam.config.unwrap_or_default().into_iter().map(pool).collect(),
+        ipam_options: ipam.options,
         enable_ipv6: request.enable_ipv6.unwrap_or(false),
     })
 }
@@ -61,7 +61,7 @@ pub fn network(view: &NetworkView, in_list: bool) -> NetworkJson {
         enable_ipv6: view.enable_ipv6,
         ipam: Ipam {
             driver: "default".into(),
-            options: (!is_builtin && view.name != "bridge").then(BTreeMap::new),
+            options: view.ipam_options.clone(),
             config: (!is_builtin).then(|| pools.collect()),
         },
         internal: view.internal,

@@ -32,6 +32,7 @@ const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const BR_STATE_FORWARDING: u8 = 3;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
@@ -201,6 +202,13 @@ impl RouteSocket {
     pub fn set_hairpin(&mut self, index: u32, on: bool) -> io::Result<()> {
         let message = Message::new(RTM_SETLINK, 0, &link_header(AF_BRIDGE, index, 0, 0));
         self.socket.request(message.nest(IFLA_PROTINFO, |port| port.attr(IFLA_BRPORT_MODE, &[u8::from(on)])))
+    }
+
+    /// Keeps a bridge port from all other isolated ports of its bridge (Linux 4.18).
+    pub fn set_isolated(&mut self, index: u32, on: bool) -> io::Result<()> {
+        let message = Message::new(RTM_SETLINK, 0, &link_header(AF_BRIDGE, index, 0, 0));
+        self.socket
+            .request(message.nest(IFLA_PROTINFO, |port| port.attr(IFLA_BRPORT_ISOLATED, &[u8::from(on)])))
     }
 
     /// Deletes the device of that name; `false` when there is none.

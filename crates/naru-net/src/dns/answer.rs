@@ -95,6 +95,7 @@ mod tests {
                 masquerade: true,
                 mtu: None,
                 host_binding: None,
+                iface_prefix: None,
             });
         }
         let container = |byte| ContainerId::from_bytes([byte; 32]);
