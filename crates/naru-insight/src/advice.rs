@@ -1,10 +1,8 @@
 //! What would make the image smaller: each piece names what it found, what it costs, and the line to write.
 
-use crate::packages::Ecosystem;
-use crate::tree::Tree;
-use crate::{Advice, Analysis};
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use crate::tree::{DirectorySizes, Tree};
+use naru_wire::analysis::{Advice, Analysis, Ecosystem, Package};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
 /// Less isn't worth a sentence, in bytes.
@@ -12,7 +10,9 @@ const WORTH_BYTES: u64 = 256 * 1024;
 /// Files smaller than this are not compared with each other, in bytes.
 const DUPLICATE_BYTES_MIN: u64 = 64 * 1024;
 /// Most bytes that are hashed in search of duplicates.
-const DUPLICATE_BYTES_READ_MAX: u64 = 4 << 30;
+const DUPLICATE_BYTES_READ_MAX: u64 = 2 << 30;
+/// Documentation is worth a sentence from here on, in bytes.
+const DOCS_WORTH_BYTES: u64 = 2 << 20;
 
 /// Directory, what it is, how it is avoided.
 const LEFTOVERS: [(&str, &str, &str); 12] = [
@@ -49,8 +49,8 @@ const LEFTOVERS: [(&str, &str, &str); 12] = [
     ),
     ("root/.m2/repository", "Maven's downloads", "build in a stage of its own and COPY --from the archive"),
 ];
-/// Debian's, Alpine's and Fedora's names of tools that only a build needs.
-const BUILD_TOOLS: [&str; 12] = [
+/// Debian's and Alpine's names of tools that only a build needs.
+const BUILD_TOOLS: [&str; 11] = [
     "gcc",
     "g++",
     "clang",
@@ -61,12 +61,11 @@ const BUILD_TOOLS: [&str; 12] = [
     "dpkg-dev",
     "binutils",
     "autoconf",
-    "gcc-c++",
     "rustc",
 ];
 
-pub fn advise(tree: &Tree, analysis: &Analysis) -> Vec<Advice> {
-    let sizes = tree.directory_sizes();
+pub fn advise(tree: &Tree, sizes: &DirectorySizes<'_>, analysis: &Analysis) -> Vec<Advice> {
+    let size = |directory: &str| sizes.get(directory.as_bytes()).copied().unwrap_or(0);
     let mut found = Vec::new();
     let mut add = |bytes: u64, text: String| {
         if bytes >= WORTH_BYTES {
@@ -74,7 +73,7 @@ pub fn advise(tree: &Tree, analysis: &Analysis) -> Vec<Advice> {
         }
     };
     for (directory, what, how) in LEFTOVERS {
-        add(sizes.get(directory).copied().unwrap_or(0), format!("/{directory} holds {what}: {how}"));
+        add(size(directory), format!("/{directory} holds {what}: {how}"));
     }
     add(
         analysis.waste.removed_bytes,
@@ -86,46 +85,42 @@ pub fn advise(tree: &Tree, analysis: &Analysis) -> Vec<Advice> {
     );
     let (copies, bytes) = duplicates(tree);
     add(bytes, format!("{copies} files are copies of others in the image: link them, or COPY them once"));
-    let tools: Vec<&str> = analysis
-        .packages
-        .iter()
-        .filter(|package| matches!(package.ecosystem, Ecosystem::Deb | Ecosystem::Apk | Ecosystem::Rpm))
-        .map(|package| package.name.as_str())
-        .filter(|name| BUILD_TOOLS.contains(name))
-        .collect();
-    if !tools.is_empty() {
-        let tools = tools.join(", ");
-        found.push(Advice {
-            text: format!(
-                "build tools are installed ({tools}): build in a stage of its own and COPY --from what runs"
-            ),
-            bytes: 0,
-        });
+    let docs = ["usr/share/doc", "usr/share/man", "usr/share/info"].map(size);
+    let docs = docs.into_iter().fold(0, u64::saturating_add);
+    if docs >= DOCS_WORTH_BYTES {
+        add(
+            docs,
+            "documentation that nobody reads in a container: exclude it with dpkg's path-exclude=/usr/share/doc/*, or take a slim base".into(),
+        );
     }
-    let docs: u64 =
-        ["usr/share/doc", "usr/share/man", "usr/share/info"].iter().filter_map(|path| sizes.get(*path)).sum();
-    if docs >= 8 * WORTH_BYTES {
-        let text = "documentation nobody reads in a container: exclude it with dpkg's path-exclude=/usr/share/doc/*, or take a slim base";
-        found.push(Advice { text: text.into(), bytes: docs });
-    }
+    found.extend(build_tools(&analysis.packages));
     found.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.text.cmp(&b.text)));
     found
 }
 
+fn build_tools(packages: &[Package]) -> Option<Advice> {
+    let of_the_system =
+        |package: &&Package| matches!(package.ecosystem, Ecosystem::Deb | Ecosystem::Apk | Ecosystem::Rpm);
+    let names = packages.iter().filter(of_the_system).map(|package| package.name.as_str());
+    let tools: BTreeSet<&str> = names.filter(|name| BUILD_TOOLS.contains(name)).collect();
+    let list = tools.into_iter().collect::<Vec<_>>().join(", ");
+    let text =
+        format!("build tools are installed ({list}): build in a stage of its own and COPY --from what runs");
+    (!list.is_empty()).then_some(Advice { text, bytes: 0 })
+}
+
 /// How many files are copies of others, and their bytes.
 fn duplicates(tree: &Tree) -> (usize, u64) {
-    let mut by_size: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
-    for (path, node) in tree.files().filter(|(_, node)| node.size >= DUPLICATE_BYTES_MIN) {
+    let mut by_size: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
+    for (path, node) in tree.distinct_files().filter(|(_, node)| node.size >= DUPLICATE_BYTES_MIN) {
         by_size.entry(node.size).or_default().push(path);
     }
-    let (mut copies, mut bytes, mut read) = (0, 0, 0);
+    let (mut copies, mut bytes, mut left) = (0, 0, DUPLICATE_BYTES_READ_MAX);
     // The largest first: they are worth the reading most.
     for (size, paths) in by_size.iter().rev().filter(|(_, paths)| paths.len() > 1) {
-        read += size * paths.len() as u64;
-        if read > DUPLICATE_BYTES_READ_MAX {
-            break;
-        }
-        let mut seen = std::collections::BTreeSet::new();
+        let Some(rest) = left.checked_sub(size.saturating_mul(paths.len() as u64)) else { continue };
+        left = rest;
+        let mut seen = HashSet::new();
         for path in paths {
             // A file that can't be read is no copy of anything.
             let Some(hash) = hash(tree, path) else { continue };
@@ -138,15 +133,15 @@ fn duplicates(tree: &Tree) -> (usize, u64) {
     (copies, bytes)
 }
 
-fn hash(tree: &Tree, path: &str) -> Option<[u8; 32]> {
+fn hash(tree: &Tree, path: &[u8]) -> Option<blake3::Hash> {
     let mut file = tree.open(path).ok()?;
-    let mut hasher = Sha256::new();
+    let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         match file.read(&mut buffer).ok()? {
-            0 => return Some(hasher.finalize().into()),
+            0 => return Some(hasher.finalize()),
             got => hasher.update(&buffer[..got]),
-        }
+        };
     }
 }
 

@@ -6,7 +6,7 @@
 //! packages as SPDX or CycloneDX.
 //!
 //! # What it must not do
-//! Run anything of the image, or follow a symbolic link in it: names come from hostile archives. No network: versions are
+//! Run anything of the image, or follow a symbolic link in it: names and contents come from strangers. No network: versions are
 //! reported, vulnerabilities are other tools' work.
 //!
 //! # Start reading at
@@ -15,133 +15,103 @@
 //! # Invariants
 //! - The same image gives the same analysis, in the same order.
 //! - A file that cannot be understood is named among the notes; it never ends the analysis.
+//! - Nothing is read that a container of the image would not see, and nothing outside of its layers.
+//! - Memory and work are bounded by constants with names, whatever the image holds.
 //!
 //! # How it is tested
-//! Unit tests beside the code with the files that real tools write; the end-to-end tests of `naru` compare with what `npm ls` and
-//! `pip list` say within an image.
+//! Unit tests beside the code, with the files that real tools write and with damaged ones; an end-to-end test of `naru` builds
+//! an image and reads its bill of materials.
 
 mod advice;
+mod merge;
 pub mod packages;
 pub mod sbom;
 pub mod tree;
 
-use packages::Package;
-use serde::{Deserialize, Serialize};
+use naru_wire::analysis::{Analysis, SizedDirectory, SizedFile};
 use std::path::PathBuf;
 
 /// Most entries of each list of files.
-const LISTED_MAX: usize = 20;
+pub const LISTED_MAX: usize = 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InsightError {
-    #[error("cannot {step} {path}")]
+    #[error("cannot {step} {}", path.display())]
     Io { step: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{} is larger than the {limit} bytes that are read of such a file", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
     #[error("the image has more than {limit} files")]
     TooManyFiles { limit: usize },
+    #[error("the paths of the image's files take more than {limit} bytes")]
+    PathsTooLong { limit: usize },
 }
 
 pub type Result<T, E = InsightError> = std::result::Result<T, E>;
 
-impl From<InsightError> for naru_types::Error {
-    fn from(error: InsightError) -> Self {
-        let message = match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
-        naru_types::Error::internal(message)
+impl InsightError {
+    /// With its cause, in one line.
+    pub(crate) fn sentence(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
     }
 }
 
-/// One layer of the image, lowest first.
+impl From<InsightError> for naru_types::Error {
+    fn from(error: InsightError) -> Self {
+        match error {
+            InsightError::Io { .. } => naru_types::Error::internal(error.sentence()),
+            _ => naru_types::Error::invalid(error.sentence()),
+        }
+    }
+}
+
+/// One layer of the image.
 pub struct LayerInput {
     pub dir: PathBuf,
     pub digest: String,
     pub created_by: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Analysis {
-    pub layers: Vec<Layer>,
-    /// Bytes of all layers.
-    pub total_bytes: u64,
-    /// Bytes of files that a container sees.
-    pub visible_bytes: u64,
-    pub largest_files: Vec<Sized>,
-    pub largest_directories: Vec<Sized>,
-    pub waste: Waste,
-    pub packages: Vec<Package>,
-    pub advice: Vec<Advice>,
-    /// What could not be read, one sentence each.
-    pub notes: Vec<String>,
-    /// `debian 12`; empty when the image doesn't say.
-    pub distribution: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Layer {
-    pub digest: String,
-    pub created_by: String,
-    pub bytes: u64,
-    pub files: u64,
-    /// Bytes of this layer that later layers overwrite or remove.
-    pub wasted_bytes: u64,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sized {
-    pub path: String,
-    pub bytes: u64,
-}
-
-/// Bytes that are carried and never seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waste {
-    pub overwritten_bytes: u64,
-    pub removed_bytes: u64,
-    /// The largest ones.
-    pub files: Vec<WastedFile>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WastedFile {
-    pub path: String,
-    pub bytes: u64,
-    /// Number of the layer that holds it, and of the one that hides it, from 1.
-    pub layer: usize,
-    pub hidden_by: usize,
-    pub is_removed: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Advice {
-    pub text: String,
-    /// What it would save.
-    pub bytes: u64,
-}
-
 /// Reads all layers, lowest first.
 pub fn analyze(layers: &[LayerInput]) -> Result<Analysis> {
     let tree = tree::Tree::read(layers)?;
     let found = packages::find(&tree);
+    let sizes = tree.directory_sizes();
+    let mut notes = tree.notes.clone();
+    notes.extend(found.notes);
     let mut analysis = Analysis {
         layers: tree.layers.clone(),
-        total_bytes: tree.layers.iter().map(|layer| layer.bytes).sum(),
-        visible_bytes: tree.files().map(|(_, node)| node.size).sum(),
-        largest_files: largest(tree.files().map(|(path, node)| (path.to_owned(), node.size))),
-        largest_directories: largest(tree.directory_sizes().into_iter()),
-        waste: tree.waste(LISTED_MAX),
+        total_bytes: tree.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.bytes)),
+        visible_bytes: tree.distinct_files().fold(0, |sum, (_, node)| sum.saturating_add(node.size)),
+        visible_files: tree.files().count() as u64,
+        largest_files: largest_files(&tree),
+        largest_directories: largest_directories(&sizes),
+        waste: tree.waste(),
         packages: found.packages,
         advice: Vec::new(),
-        notes: found.notes,
+        notes,
         distribution: found.distribution,
     };
-    analysis.advice = advice::advise(&tree, &analysis);
+    analysis.advice = advice::advise(&tree, &sizes, &analysis);
     Ok(analysis)
 }
 
-fn largest(sizes: impl Iterator<Item = (String, u64)>) -> Vec<Sized> {
-    let mut all: Vec<Sized> = sizes.map(|(path, bytes)| Sized { path, bytes }).collect();
-    all.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    all.truncate(LISTED_MAX);
-    all
+fn largest_files(tree: &tree::Tree) -> Vec<SizedFile> {
+    let mut all: Vec<(&[u8], &tree::Node)> = tree.distinct_files().collect();
+    all.sort_by(|a, b| b.1.size.cmp(&a.1.size).then_with(|| a.0.cmp(b.0)));
+    let sized = |(path, node): (&[u8], &tree::Node)| SizedFile {
+        path: tree::shown(path),
+        bytes: node.size,
+        layer: node.layer + 1,
+    };
+    all.into_iter().take(LISTED_MAX).map(sized).collect()
+}
+
+fn largest_directories(sizes: &tree::DirectorySizes<'_>) -> Vec<SizedDirectory> {
+    let mut all: Vec<(&[u8], u64)> = sizes.iter().map(|(path, bytes)| (*path, *bytes)).collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    let sized = |(path, bytes)| SizedDirectory { path: tree::shown(path), bytes };
+    all.into_iter().take(LISTED_MAX).map(sized).collect()
 }

@@ -1,261 +1,165 @@
-//! The layers put on top of each other, as overlayfs shows them; and what of them stays hidden.
+//! The files that a container of the image would see, and how they are opened.
 
-use crate::{InsightError, Layer, LayerInput, Result, Waste, WastedFile};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use crate::merge::Hidden;
+use crate::{InsightError, LayerInput, Result};
+use naru_wire::analysis::{Layer, Waste};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Most files of an image; the largest known have about a million.
-const FILES_MAX: usize = 5_000_000;
-/// Deepest directory, because each level holds one descriptor open.
-const DEPTH_MAX: usize = 512;
-/// The marks of directories that hide what lies below (Documentation/filesystems/overlayfs.rst).
-const OPAQUE_XATTRS: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+/// Bytes of the files beneath each directory.
+pub type DirectorySizes<'a> = BTreeMap<&'a [u8], u64>;
 
 /// A file or directory that a container would see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub kind: FileType,
-    /// Of a regular file; a second name of the same file counts nothing.
+    /// Of a regular file, in bytes, as `stat` says it: holes count.
     pub size: u64,
     pub mode: u32,
     /// Index of the layer that it comes from.
     pub layer: usize,
+    /// Names of one file have the same number.
+    pub(crate) link: Option<u32>,
 }
 
-/// Paths have no slash at the beginning. Names that aren't UTF-8 are shown with replacement characters and never opened.
+/// Paths are bytes, because names of files are, and have no slash at the beginning.
+#[derive(Default)]
 pub struct Tree {
-    nodes: BTreeMap<String, Node>,
+    pub(crate) nodes: BTreeMap<Vec<u8>, Node>,
     pub layers: Vec<Layer>,
-    dirs: Vec<PathBuf>,
-    wasted: Vec<WastedFile>,
+    pub notes: Vec<String>,
+    pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) hidden: Hidden,
 }
 
 impl Tree {
+    /// Puts the layers on top of each other, lowest first.
     pub fn read(inputs: &[LayerInput]) -> Result<Self> {
-        let mut tree =
-            Self { nodes: BTreeMap::new(), layers: Vec::new(), dirs: Vec::new(), wasted: Vec::new() };
-        for input in inputs {
-            tree.layers.push(Layer {
-                digest: input.digest.clone(),
-                created_by: input.created_by.clone(),
-                ..Layer::default()
-            });
-            tree.dirs.push(input.dir.clone());
-            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-            let root = rustix::fs::openat(CWD, &input.dir, flags, Mode::empty())
-                .map_err(|errno| io("open", &input.dir)(errno.into()))?;
-            let mut seen = HashSet::new();
-            tree.directory(root.as_fd(), "", &mut seen, 0)?;
-        }
-        for wasted in &tree.wasted {
-            tree.layers[wasted.layer - 1].wasted_bytes += wasted.bytes;
-        }
-        Ok(tree)
+        crate::merge::read(inputs)
     }
 
     /// Regular files, by path.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &Node)> {
-        let all = self.nodes.iter().map(|(path, node)| (path.as_str(), node));
+    pub fn files(&self) -> impl Iterator<Item = (&[u8], &Node)> {
+        let all = self.nodes.iter().map(|(path, node)| (path.as_slice(), node));
         all.filter(|(_, node)| node.kind == FileType::RegularFile)
     }
 
-    pub fn node(&self, path: &str) -> Option<&Node> {
-        self.nodes.get(path)
+    /// Regular files, each by the first of its names.
+    pub fn distinct_files(&self) -> impl Iterator<Item = (&[u8], &Node)> {
+        let mut seen = HashSet::new();
+        self.files().filter(move |(_, node)| node.link.is_none_or(|link| seen.insert(link)))
+    }
+
+    pub fn node(&self, path: impl AsRef<[u8]>) -> Option<&Node> {
+        self.nodes.get(path.as_ref())
     }
 
     /// What lies beneath a directory, at any depth.
-    pub fn beneath<'a>(&'a self, directory: &str) -> impl Iterator<Item = (&'a str, &'a Node)> + 'a {
-        let prefix = format!("{directory}/");
-        let from = self.nodes.range(prefix.clone()..);
-        from.take_while(move |(path, _)| path.starts_with(&prefix)).map(|(path, node)| (path.as_str(), node))
+    pub fn beneath(&self, directory: &[u8]) -> impl Iterator<Item = (&[u8], &Node)> {
+        let prefix = [directory, b"/"].concat();
+        let from = self.nodes.range(prefix.clone()..).map(|(path, node)| (path.as_slice(), node));
+        from.take_while(move |(path, _)| path.starts_with(&prefix))
     }
 
     /// Opens a regular file of the merged view. The layer it comes from is entered without following any link.
-    pub fn open(&self, path: &str) -> Result<File> {
-        let shown = || PathBuf::from(format!("/{path}"));
-        let missing = || io("open", &shown())(std::io::ErrorKind::NotFound.into());
-        let node = self.node(path).filter(|node| node.kind == FileType::RegularFile).ok_or_else(missing)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    pub fn open(&self, path: impl AsRef<[u8]>) -> Result<File> {
+        let path = path.as_ref();
+        let failed = |source: std::io::Error| InsightError::Io { step: "open", path: absolute(path), source };
+        let node = self.node(path).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        if node.kind != FileType::RegularFile {
+            return Err(failed(std::io::Error::other(
+                "it is not a regular file, and links are not followed",
+            )));
+        }
         let root_flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &self.dirs[node.layer], root_flags, Mode::empty())
-            .map_err(|errno| io("open", &self.dirs[node.layer])(errno.into()))?;
+            .map_err(|errno| failed(errno.into()))?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let fd = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)
-            .map_err(|errno| io("open", &shown())(errno.into()))?;
-        Ok(File::from(fd))
+        let file = rustix::fs::openat2(&root, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+            .map_err(|errno| failed(errno.into()))?;
+        Ok(File::from(file))
     }
 
     /// A whole file of at most `limit` bytes; a longer one is refused.
-    pub fn bytes(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = self.open(path)?.take(limit + 1).read_to_end(&mut bytes);
-        read.map_err(io("read", Path::new(path)))?;
+    pub fn text(&self, path: impl AsRef<[u8]>, limit: u64) -> Result<String> {
+        let path = path.as_ref();
+        let bytes = self.head(path, limit + 1)?;
         if bytes.len() as u64 > limit {
-            return Err(io("read", Path::new(path))(std::io::Error::other(format!(
-                "it has more than {limit} bytes"
-            ))));
+            return Err(InsightError::TooLarge { path: absolute(path), limit });
         }
+        Ok(lossy(bytes))
+    }
+
+    /// The first `limit` bytes of a file.
+    pub fn head(&self, path: impl AsRef<[u8]>, limit: u64) -> Result<Vec<u8>> {
+        let path = path.as_ref();
+        let mut bytes = Vec::new();
+        let read = self.open(path)?.take(limit).read_to_end(&mut bytes);
+        read.map_err(|source| InsightError::Io { step: "read", path: absolute(path), source })?;
         Ok(bytes)
     }
 
-    pub fn text(&self, path: &str, limit: u64) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.bytes(path, limit)?).into_owned())
-    }
-
-    /// Bytes of files beneath each directory.
-    pub fn directory_sizes(&self) -> BTreeMap<String, u64> {
-        let mut sizes = BTreeMap::new();
-        for (path, node) in self.files() {
-            for (at, _) in path.match_indices('/') {
-                *sizes.entry(path[..at].to_owned()).or_default() += node.size;
+    /// In one pass, since what is beneath a directory stands together in the order of paths.
+    pub fn directory_sizes(&self) -> DirectorySizes<'_> {
+        let mut sizes: DirectorySizes<'_> = BTreeMap::new();
+        let mut open: Vec<(&[u8], u64)> = Vec::new();
+        let mut close = |open: &mut Vec<(&[u8], u64)>, directory, size: u64| {
+            if let Some(parent) = open.last_mut() {
+                parent.1 = parent.1.saturating_add(size);
             }
+            sizes.insert(directory, size);
+        };
+        for (path, node) in self.distinct_files() {
+            while let Some((directory, size)) = open.pop_if(|(directory, _)| !is_beneath(path, directory)) {
+                close(&mut open, directory, size);
+            }
+            let known = open.last().map_or(0, |(directory, _)| directory.len() + 1);
+            let slashes = path.iter().enumerate().skip(known).filter(|(_, byte)| **byte == b'/');
+            open.extend(slashes.map(|(at, _)| (&path[..at], 0)));
+            if let Some(parent) = open.last_mut() {
+                parent.1 = parent.1.saturating_add(node.size);
+            }
+        }
+        while let Some((directory, size)) = open.pop() {
+            close(&mut open, directory, size);
         }
         sizes
     }
 
-    pub fn waste(&self, listed_max: usize) -> Waste {
-        let sum = |removed| {
-            self.wasted.iter().filter(|file| file.is_removed == removed).map(|file| file.bytes).sum()
-        };
-        let mut files: Vec<WastedFile> = self.wasted.iter().filter(|file| file.bytes > 0).cloned().collect();
-        files.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        files.truncate(listed_max);
-        Waste { overwritten_bytes: sum(false), removed_bytes: sum(true), files }
-    }
-
-    fn directory(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        path: &str,
-        seen: &mut HashSet<(u64, u64)>,
-        depth: usize,
-    ) -> Result<()> {
-        let shown = PathBuf::from(format!("/{path}"));
-        let failed = |errno: rustix::io::Errno| io("list", &shown)(errno.into());
-        if depth > DEPTH_MAX {
-            return Err(failed(rustix::io::Errno::LOOP));
-        }
-        let mut names = Vec::new();
-        for item in Dir::read_from(dir).map_err(failed)? {
-            let name = item.map_err(failed)?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
-        names.sort();
-        for name in names {
-            let text = String::from_utf8_lossy(&name);
-            let child = if path.is_empty() { text.into_owned() } else { format!("{path}/{text}") };
-            let stat = rustix::fs::statat(dir, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(failed)?;
-            self.child(dir, &name, &child, &stat, seen, depth)?;
-        }
-        Ok(())
-    }
-
-    fn child(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        path: &str,
-        stat: &Stat,
-        seen: &mut HashSet<(u64, u64)>,
-        depth: usize,
-    ) -> Result<()> {
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
-            // overlayfs's mark of a removed file.
-            self.hide(path, true, true);
-            return Ok(());
-        }
-        let layer = self.layers.len() - 1;
-        let was_directory = self.nodes.get(path).is_some_and(|node| node.kind == FileType::Directory);
-        let mut size = 0;
-        if kind == FileType::RegularFile {
-            let is_first = stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino));
-            size = if is_first { stat.st_size as u64 } else { 0 };
-            self.layers[layer].files += 1;
-            self.layers[layer].bytes += size;
-        }
-        let mut opened = None;
-        if kind == FileType::Directory {
-            let fd = open_directory(dir, name).map_err(|errno| io("open", Path::new(path))(errno.into()))?;
-            if !was_directory || is_opaque(&fd) {
-                self.hide(path, true, true);
-            }
-            opened = Some(fd);
-        } else {
-            self.hide(path, was_directory, false);
-        }
-        if self.nodes.len() >= FILES_MAX {
-            return Err(InsightError::TooManyFiles { limit: FILES_MAX });
-        }
-        self.nodes.insert(path.to_owned(), Node { kind, size, mode: stat.st_mode & 0o7777, layer });
-        match opened {
-            Some(fd) => self.directory(fd.as_fd(), path, seen, depth + 1),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes a path of lower layers, and with `below` all beneath it, out of view.
-    fn hide(&mut self, path: &str, below: bool, is_removed: bool) {
-        let mut gone: Vec<String> = Vec::new();
-        if below {
-            gone.extend(self.beneath(path).map(|(path, _)| path.to_owned()));
-        }
-        if self.nodes.contains_key(path) {
-            gone.push(path.to_owned());
-        }
-        let hidden_by = self.layers.len();
-        for path in gone {
-            if let Some(node) = self.nodes.remove(&path)
-                && node.kind == FileType::RegularFile
-                && node.layer + 1 < hidden_by
-            {
-                self.wasted.push(WastedFile {
-                    path,
-                    bytes: node.size,
-                    layer: node.layer + 1,
-                    hidden_by,
-                    is_removed,
-                });
-            }
-        }
+    pub fn waste(&self) -> Waste {
+        self.hidden.waste()
     }
 }
 
-/// A path through which a library that wants a name reaches an open file.
-pub fn descriptor_path(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+fn is_beneath(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, rustix::io::Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty())
+/// A path for people and for JSON; what isn't UTF-8 is replaced.
+pub fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
 }
 
-fn is_opaque(dir: &OwnedFd) -> bool {
-    let mut value = [0u8; 1];
-    let mut read = |name: &str| {
-        rustix::fs::fgetxattr(dir, name, &mut value[..]).is_ok_and(|length| length == 1 && value[0] == b'y')
-    };
-    OPAQUE_XATTRS.into_iter().any(&mut read)
+pub(crate) fn absolute(path: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(path))
 }
 
-fn io<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> InsightError + use<'a> {
-    move |source| InsightError::Io { step, path: path.to_owned(), source }
+/// Bytes as text, without a second copy of what is UTF-8 already.
+pub(crate) fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     /// Layers of plain files, for tests of this crate.
     pub fn layers(dir: &Path, files: &[&[(&str, &[u8])]]) -> Vec<LayerInput> {
@@ -272,43 +176,47 @@ pub mod tests {
     }
 
     #[test]
-    fn later_layers_hide_earlier_ones() {
+    fn nothing_outside_of_the_layer_is_opened() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "secret").unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let inputs = layers(
-            dir.path(),
-            &[
-                &[("a/one", b"12345"), ("a/two", b"12"), ("b", b"1")],
-                &[("a/one", b"123"), ("b/now/a", b"1234")],
-            ],
-        );
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("1/link")).unwrap();
-        fs::hard_link(dir.path().join("0/a/two"), dir.path().join("0/a/three")).unwrap();
-        let tree = Tree::read(&inputs).unwrap();
-        let paths: Vec<&str> = tree.files().map(|(path, _)| path).collect();
-        assert_eq!(paths, ["a/one", "a/three", "a/two", "b/now/a"]);
-        assert_eq!(tree.bytes("a/one", 10).unwrap(), b"123");
-        assert!(tree.open("link").is_err());
-        assert!(tree.bytes("a/one", 2).is_err());
-        assert_eq!(tree.layers[0].bytes, 8, "a hard link counts once");
-        assert_eq!(tree.layers[0].wasted_bytes, 6);
-        let waste = tree.waste(10);
-        assert_eq!((waste.overwritten_bytes, waste.removed_bytes), (5, 1));
-        assert_eq!(waste.files[0].path, "a/one");
-        assert_eq!(tree.directory_sizes()["a"], 5);
+        let inputs = layers(dir.path(), &[&[("etc/a", b"1")]]);
+        let root = dir.path().join("0");
+        symlink(outside.path().join("secret"), root.join("etc/link")).unwrap();
+        symlink(outside.path(), root.join("var")).unwrap();
+        let mut tree = Tree::read(&inputs).unwrap();
+        assert_eq!(tree.text("etc/a", 10).unwrap(), "1");
+        let error = tree.open("etc/link").unwrap_err().sentence();
+        assert_eq!(error, "cannot open /etc/link: it is not a regular file, and links are not followed");
+        // Even what the walk believed to be a file is not reached through a link.
+        let node = tree.node("etc/a").unwrap().clone();
+        for path in ["var/secret", "etc/link", "../0/etc/a", "/etc/passwd"] {
+            tree.nodes.insert(path.into(), node.clone());
+            assert!(tree.open(path).is_err(), "{path}");
+        }
     }
 
     #[test]
-    fn whiteouts_remove() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
+    fn sizes_of_directories() {
         let dir = tempfile::tempdir().unwrap();
-        let inputs = layers(dir.path(), &[&[("a/one", b"12345"), ("a/two", b"12")], &[("a/x", b"")]]);
-        let mode = Mode::empty();
-        rustix::fs::mknodat(CWD, dir.path().join("1/a/one"), FileType::CharacterDevice, mode, 0).unwrap();
+        let files: &[(&str, &[u8])] =
+            &[("a/b/c/x", b"1"), ("a/b/y", b"12"), ("a-b/x", b"123"), ("a/z/x", b"1234"), ("top", b"1")];
+        let inputs = layers(dir.path(), &[files]);
         let tree = Tree::read(&inputs).unwrap();
-        assert!(tree.node("a/one").is_none() && tree.node("a/two").is_some());
-        assert_eq!(tree.waste(10).removed_bytes, 5);
-        assert!(tree.waste(10).files[0].is_removed);
+        let sizes: Vec<(String, u64)> =
+            tree.directory_sizes().into_iter().map(|(path, bytes)| (shown(path), bytes)).collect();
+        let expect = [("a", 7), ("a-b", 3), ("a/b", 3), ("a/b/c", 1), ("a/z", 4)];
+        assert_eq!(sizes, expect.map(|(path, bytes)| (path.to_owned(), bytes)));
+    }
+
+    #[test]
+    fn files_have_limits() {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = layers(dir.path(), &[&[("a", b"12345")]]);
+        let tree = Tree::read(&inputs).unwrap();
+        assert_eq!(tree.text("a", 5).unwrap(), "12345");
+        assert!(matches!(tree.text("a", 4), Err(InsightError::TooLarge { limit: 4, .. })));
+        assert_eq!(tree.head("a", 2).unwrap(), b"12");
+        assert!(tree.open("b").is_err());
     }
 }

@@ -21,6 +21,7 @@
 
 #![allow(clippy::zero_sized_map_values)] // Go's map[string]struct{} is what goes over the wire
 
+pub mod analysis;
 pub mod client;
 pub mod create;
 pub mod event;

@@ -9,6 +9,11 @@ use naru_insight::{LayerInput, analyze};
 use naru_kernel::clock;
 use naru_types::{Error, Result};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Analyses that run at a time: each may hold the paths of a whole image in memory.
+const ANALYSES_AT_ONCE: usize = 1;
+static ANALYSES: Semaphore = Semaphore::const_new(ANALYSES_AT_ONCE);
 
 pub async fn analysis(context: Arc<ApiContext>, request: Request) -> Result<Response> {
     let format = match request.query.text("sbom") {
@@ -18,7 +23,11 @@ pub async fn analysis(context: Arc<ApiContext>, request: Request) -> Result<Resp
         other => return Err(Error::invalid(format!("unknown format {other:?}: it is spdx or cyclonedx"))),
     };
     let name = request.name;
+    let turn = ANALYSES.acquire().await;
+    let turn = turn.map_err(|error| Error::internal("the analyses were closed").with_source(error))?;
     let work = tokio::task::spawn_blocking(move || {
+        // Until the work has ended, whether or not the client waits for it.
+        let _turn = turn;
         let store = context.engine.images();
         let image = store.get(&name)?;
         // Held, so that no removal takes layers away while they are read.
@@ -29,7 +38,7 @@ pub async fn analysis(context: Arc<ApiContext>, request: Request) -> Result<Resp
             None => respond::json(&found),
             Some(format) => {
                 let subject = Subject { name: &name, id: &image.id.hex(), now: clock::now() };
-                respond::json(&sbom::render(format, &subject, &found.packages))
+                respond::json(&sbom::render(format, &subject, &found))
             }
         }
     });

@@ -115,7 +115,7 @@ fn copy(from: &mut impl Read, to: &mut impl std::io::Write, name: &str) -> Resul
     std::io::copy(from, to).map(drop).map_err(|error| unusable(name, error))
 }
 
-fn unusable(path: &str, error: std::io::Error) -> Error {
+pub fn unusable(path: &str, error: std::io::Error) -> Error {
     Error::invalid(format!("cannot use {path}")).with_source(error)
 }
 

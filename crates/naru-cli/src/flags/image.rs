@@ -41,12 +41,12 @@ pub enum ImageCommand {
 
 #[derive(Debug, Args)]
 pub struct AnalyzeFlags {
-    /// Write the packages as a bill of materials
-    #[arg(long, value_parser = ["spdx", "cyclonedx"], conflicts_with = "format")]
-    pub sbom: Option<String>,
-    /// `json` for all that was found
-    #[arg(long, value_parser = ["json"])]
-    pub format: Option<String>,
+    /// What to show: a summary, all that was found, or the packages as a bill of materials
+    #[arg(long, default_value = "table", value_parser = ["table", "json", "spdx-json", "cyclonedx-json"])]
+    pub format: String,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<String>,
     pub image: String,
 }
 

@@ -7,69 +7,33 @@ mod elf;
 mod go;
 mod jar;
 mod npm;
+mod purl;
 mod python;
 mod rpm;
+mod unread;
+mod zip;
 
-use crate::tree::{Node, Tree};
+use crate::tree::{Node, Tree, shown};
 use crate::{InsightError, Result};
-use serde::{Deserialize, Serialize};
+use naru_wire::analysis::Package;
+use purl::purl;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// Largest text file that is read: package databases and lock files.
-pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 20;
-/// Largest program or archive that is looked into.
-pub(crate) const BINARY_BYTES_MAX: u64 = 512 << 20;
-/// Largest file in which one package describes itself.
-pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
-/// Most packages of an image, and the longest name or version of one, in bytes.
-const PACKAGES_MAX: usize = 200_000;
-const NAME_BYTES_MAX: usize = 1024;
+/// Largest package database or lock file that is read.
+const DATABASE_BYTES_MAX: u64 = 32 << 20;
+/// Longest name or version that is taken for one, in bytes.
+const WORD_BYTES_MAX: usize = 512;
+/// Longest license that is kept, in bytes: some packages write the whole text.
+const LICENSE_BYTES_MAX: usize = 256;
+/// Most files that are named for one package.
+const LOCATIONS_MAX: usize = 20;
+/// Most bytes that all packages together may take; the images with most packages need a tenth.
+const PACKAGES_BYTES_MAX: usize = 32 << 20;
+/// What a package takes beside its words, in bytes.
+const PACKAGE_OVERHEAD_BYTES: usize = 256;
 /// Most notes about what could not be read.
 const NOTES_MAX: usize = 50;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ecosystem {
-    Apk,
-    Cargo,
-    Deb,
-    Golang,
-    Maven,
-    Npm,
-    Pypi,
-    Rpm,
-}
-
-impl Ecosystem {
-    /// The type in a package URL (package-url/purl-spec), which is also what people call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Ecosystem::Apk => "apk",
-            Ecosystem::Cargo => "cargo",
-            Ecosystem::Deb => "deb",
-            Ecosystem::Golang => "golang",
-            Ecosystem::Maven => "maven",
-            Ecosystem::Npm => "npm",
-            Ecosystem::Pypi => "pypi",
-            Ecosystem::Rpm => "rpm",
-        }
-    }
-}
-
-/// One version of one package, wherever in the image it lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Package {
-    pub ecosystem: Ecosystem,
-    /// As its ecosystem writes it: `@scope/name`, `group:artifact`.
-    pub name: String,
-    pub version: String,
-    pub purl: String,
-    /// As the package says; empty when it doesn't.
-    pub license: String,
-    /// The files that say so.
-    pub locations: Vec<String>,
-}
 
 #[derive(Debug, Default)]
 pub struct Found {
@@ -82,8 +46,12 @@ pub struct Found {
 pub(crate) struct Finder<'a> {
     pub tree: &'a Tree,
     pub os: Os,
+    /// How many bytes of archives may still be unpacked.
+    pub unpack_bytes_left: u64,
     packages: BTreeMap<String, Package>,
+    packages_bytes: usize,
     notes: Vec<String>,
+    notes_dropped: usize,
 }
 
 /// What /etc/os-release says (os-release(5)).
@@ -93,134 +61,231 @@ pub(crate) struct Os {
     pub version: String,
 }
 
+/// A file: how it is opened, and how it is shown.
+pub(crate) struct Place<'a> {
+    pub raw: &'a [u8],
+    pub shown: &'a str,
+}
+
 /// Reads every database and every file that is a package's own word.
 pub fn find(tree: &Tree) -> Found {
-    let os = os_release(tree);
-    let mut finder = Finder { tree, os, packages: BTreeMap::new(), notes: Vec::new() };
+    let mut finder = Finder::new(tree);
     dpkg::find(&mut finder);
     apk::find(&mut finder);
     rpm::find(&mut finder);
-    for (path, node) in tree.files() {
-        let done = file(&mut finder, path, node);
-        if let Err(error) = done {
-            finder.note(&naru_types::Error::from(error).to_string());
+    unread::find(&mut finder);
+    for (raw, node) in tree.files() {
+        let shown = shown(raw);
+        if let Err(error) = file(&mut finder, &Place { raw, shown: &shown }, node) {
+            finder.note(format!("not read: {}", error.sentence()));
         }
     }
-    let distribution = format!("{} {}", finder.os.id, finder.os.version).trim().to_owned();
-    let mut packages: Vec<Package> = finder.packages.into_values().collect();
-    packages.sort_by(|a, b| (a.ecosystem, &a.name, &a.version).cmp(&(b.ecosystem, &b.name, &b.version)));
-    Found { packages, notes: finder.notes, distribution }
+    finder.finish()
 }
 
-fn file(finder: &mut Finder<'_>, path: &str, node: &Node) -> Result<()> {
-    let name = path.rsplit('/').next().unwrap_or(path);
+fn file(finder: &mut Finder<'_>, place: &Place<'_>, node: &Node) -> Result<()> {
+    let name = place.shown.rsplit('/').next().unwrap_or(place.shown);
     match name {
-        "package.json" => npm::find(finder, path),
-        "METADATA" | "PKG-INFO" => python::find(finder, path),
-        "Cargo.lock" => cargo::lock(finder, path),
-        _ if name.ends_with(".egg-info") => python::find(finder, path),
-        _ if [".jar", ".war", ".ear"].iter().any(|end| name.ends_with(end)) => {
-            jar::find(finder, path, node.size)
-        }
-        _ if node.mode & 0o111 != 0 && (64..=BINARY_BYTES_MAX).contains(&node.size) => {
-            elf::find(finder, path)
-        }
+        "package.json" => npm::find(finder, place),
+        "METADATA" | "PKG-INFO" => python::find(finder, place),
+        "Cargo.lock" => cargo::lock(finder, place),
+        _ if name.ends_with(".egg-info") => python::find(finder, place),
+        _ if [".jar", ".war", ".ear"].iter().any(|end| name.ends_with(end)) => jar::find(finder, place),
+        _ if node.mode & 0o111 != 0 => elf::find(finder, place),
         _ => Ok(()),
     }
 }
 
-impl Finder<'_> {
-    pub fn add(&mut self, package: Package) {
-        if package.name.len().max(package.version.len()) > NAME_BYTES_MAX {
-            let path = package.locations.first().map_or("", String::as_str);
-            return self.note(&format!(
-                "/{path}: a package's name or version is longer than {NAME_BYTES_MAX} bytes"
+impl<'a> Finder<'a> {
+    fn new(tree: &'a Tree) -> Self {
+        Self {
+            tree,
+            os: Os::read(tree),
+            unpack_bytes_left: jar::UNPACK_BYTES_MAX,
+            packages: BTreeMap::new(),
+            packages_bytes: 0,
+            notes: Vec::new(),
+            notes_dropped: 0,
+        }
+    }
+
+    pub fn add(&mut self, mut package: Package) {
+        if [&package.name, &package.version].iter().any(|word| word.len() > WORD_BYTES_MAX) {
+            let place = package.locations.first().cloned().unwrap_or_default();
+            return self.note(format!(
+                "not listed: a package of /{place} with a name or version too long to be one"
             ));
         }
-        if self.packages.len() == PACKAGES_MAX && !self.packages.contains_key(&package.purl) {
-            return self.note(&format!("there are more than {PACKAGES_MAX} packages: the rest is left out"));
+        if package.license.len() > LICENSE_BYTES_MAX {
+            package.license.clear();
+        }
+        let locations: usize = package.locations.iter().map(String::len).sum();
+        if self.packages_bytes > PACKAGES_BYTES_MAX {
+            let text =
+                format!("not listed: packages beyond the first {PACKAGES_BYTES_MAX} bytes of their names");
+            if self.notes.first() != Some(&text) {
+                self.notes.insert(0, text);
+            }
+            return;
         }
         match self.packages.entry(package.purl.clone()) {
-            Entry::Vacant(entry) => drop(entry.insert(package)),
+            Entry::Vacant(entry) => {
+                let words = package.name.len() + package.version.len() + 2 * package.purl.len();
+                self.packages_bytes += PACKAGE_OVERHEAD_BYTES + words + package.license.len() + locations;
+                entry.insert(package);
+            }
             Entry::Occupied(mut entry) => {
-                let known = entry.get_mut();
-                known.locations.extend(package.locations);
-                known.locations.dedup();
+                let known = &mut entry.get_mut().locations;
+                for location in package.locations {
+                    if known.len() < LOCATIONS_MAX && !known.contains(&location) {
+                        self.packages_bytes += location.len();
+                        known.push(location);
+                    }
+                }
             }
         }
     }
 
-    pub fn note(&mut self, text: &str) {
-        if self.notes.len() < NOTES_MAX && self.notes.last().is_none_or(|last| last != text) {
-            self.notes.push(text.to_owned());
+    pub fn note(&mut self, text: String) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(text);
+        } else {
+            self.notes_dropped += 1;
         }
     }
 
-    /// A file that is there: its text.
-    pub fn text_of(&mut self, path: &str) -> Option<String> {
+    /// A database that is there: its text.
+    pub fn database(&mut self, path: &[u8]) -> Option<String> {
         self.tree.node(path)?;
-        match self.tree.text(path, TEXT_BYTES_MAX) {
-            Ok(text) => Some(text),
-            Err(InsightError::Io { .. }) if self.tree.node(path).is_some_and(|node| node.size == 0) => None,
-            Err(error) => {
-                self.note(&naru_types::Error::from(error).to_string());
-                None
-            }
+        let text = self.tree.text(path, DATABASE_BYTES_MAX);
+        text.map_err(|error: InsightError| self.note(format!("not read: {}", error.sentence()))).ok()
+    }
+
+    fn finish(mut self) -> Found {
+        if self.notes_dropped > 0 {
+            self.notes.push(format!("not read: {} more files", self.notes_dropped));
         }
+        let distribution = format!("{} {}", self.os.id, self.os.version).trim().to_owned();
+        let mut packages: Vec<Package> = self.packages.into_values().collect();
+        packages.sort_by(|a, b| {
+            (a.ecosystem, &a.name, &a.version, &a.purl).cmp(&(b.ecosystem, &b.name, &b.version, &b.purl))
+        });
+        Found { packages, notes: self.notes, distribution }
     }
 }
 
-fn os_release(tree: &Tree) -> Os {
-    let text = ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| tree.text(path, 1 << 16).ok());
-    let text = text.unwrap_or_default();
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.unwrap_or_default().trim().trim_matches(['"', '\'']).to_owned()
-    };
-    Os { id: value("ID"), version: value("VERSION_ID") }
-}
+impl Os {
+    const BYTES_MAX: u64 = 64 << 10;
 
-/// A package URL. `namespace` and `name` are escaped here.
-pub(crate) fn purl(
-    kind: &str,
-    namespace: &str,
-    name: &str,
-    version: &str,
-    qualifiers: &[(&str, &str)],
-) -> String {
-    let mut text = format!("pkg:{kind}/");
-    for part in namespace.split('/').filter(|part| !part.is_empty()) {
-        text += &format!("{}/", escape(part));
+    fn read(tree: &Tree) -> Self {
+        let text = ["etc/os-release", "usr/lib/os-release"]
+            .iter()
+            .find_map(|path| tree.text(path, Self::BYTES_MAX).ok())
+            .unwrap_or_default();
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            let value = line.unwrap_or_default().trim().trim_matches(['"', '\'']);
+            if value.len() > WORD_BYTES_MAX { String::new() } else { value.to_owned() }
+        };
+        Self { id: value("ID"), version: value("VERSION_ID") }
     }
-    text += &escape(name);
-    if !version.is_empty() {
-        text += &format!("@{}", escape(version));
-    }
-    let mut sign = '?';
-    for (key, value) in qualifiers.iter().filter(|(_, value)| !value.is_empty()) {
-        text += &format!("{sign}{key}={}", escape(value));
-        sign = '&';
-    }
-    text
-}
 
-fn escape(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    let escape = |byte: u8| if is_plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
+    /// The vendor of a package URL.
+    pub fn vendor_or<'a>(&'a self, default: &'a str) -> &'a str {
+        if self.id.is_empty() { default } else { &self.id }
+    }
+
+    /// `debian-12`, as vulnerability databases name distributions.
+    pub fn distro(&self) -> String {
+        format!("{}-{}", self.id, self.version).trim_matches('-').to_owned()
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::tree::tests::layers;
+    use naru_wire::analysis::Ecosystem;
+
+    /// What is found in an image of one layer.
+    pub fn found(files: &[(&str, &[u8])]) -> Found {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = layers(dir.path(), &[files]);
+        find(&Tree::read(&inputs).unwrap())
+    }
+
+    pub fn purls(found: &Found) -> Vec<&str> {
+        found.packages.iter().map(|package| package.purl.as_str()).collect()
+    }
 
     #[test]
-    fn package_urls() {
-        assert_eq!(purl("npm", "@types", "node", "1.0", &[]), "pkg:npm/%40types/node@1.0");
-        assert_eq!(
-            purl("deb", "debian", "libstdc++6", "12.2.0-14", &[("arch", "amd64"), ("distro", "debian-12")]),
-            "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14?arch=amd64&distro=debian-12"
+    fn a_package_that_a_later_layer_removed_is_not_listed() {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIP: needs root");
+            return;
+        }
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let json = |name: &str| format!(r#"{{"name":"{name}","version":"1.0.0"}}"#).into_bytes();
+        let inputs = layers(
+            dir.path(),
+            &[
+                &[
+                    ("app/node_modules/kept/package.json", &json("kept")),
+                    ("app/node_modules/gone/package.json", &json("gone")),
+                    ("app/node_modules/new/package.json", &json("old")),
+                ],
+                &[("app/node_modules/new/package.json", &json("new"))],
+            ],
         );
-        assert_eq!(purl("golang", "github.com/a", "b", "v1", &[("x", "")]), "pkg:golang/github.com/a/b@v1");
+        let gone = dir.path().join("1/app/node_modules/gone");
+        mknodat(CWD, &gone, FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+        let found = find(&Tree::read(&inputs).unwrap());
+        assert_eq!(purls(&found), ["pkg:npm/kept@1.0.0", "pkg:npm/new@1.0.0"]);
+    }
+
+    #[test]
+    fn a_database_that_is_a_link_out_of_the_image_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("status"), "Package: a\nStatus: install ok installed\nVersion: 1\n")
+            .unwrap();
+        let inputs = layers(dir.path(), &[&[("var/lib/dpkg/x", b"")]]);
+        std::os::unix::fs::symlink(dir.path().join("status"), dir.path().join("0/var/lib/dpkg/status"))
+            .unwrap();
+        let found = find(&Tree::read(&inputs).unwrap());
+        assert!(found.packages.is_empty());
+        assert_eq!(
+            found.notes,
+            [
+                "not read: cannot open /var/lib/dpkg/status: it is not a regular file, and links are not followed"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let tree = Tree::default();
+        let mut finder = Finder::new(&tree);
+        let package = |number: usize, word: usize| Package {
+            ecosystem: Ecosystem::Npm,
+            name: "n".repeat(word),
+            version: String::new(),
+            purl: number.to_string(),
+            license: "l".repeat(LICENSE_BYTES_MAX + 1),
+            locations: vec!["p".repeat(200_000)],
+        };
+        finder.add(package(0, WORD_BYTES_MAX + 1));
+        assert_eq!((finder.packages.len(), finder.notes.len()), (0, 1));
+        for number in 0..1000 {
+            finder.add(package(number, 1));
+        }
+        assert!(finder.packages.len() < 200, "{}", finder.packages.len());
+        assert_eq!(finder.packages["0"].license, "");
+        for number in 0..100 {
+            finder.note(number.to_string());
+        }
+        let found = finder.finish();
+        assert!(found.notes[0].starts_with("not listed: packages beyond the first"));
+        assert_eq!(found.notes.last().unwrap(), "not read: 52 more files");
     }
 }

@@ -1,18 +1,12 @@
 //! RPM packages: the SQLite database of rpm 4.16 and later. Its rows are headers in rpm's own binary form (rpm's
 //! `docs/manual/format_header.md`): an index of tags, then their values.
 
-use super::{Ecosystem, Finder, Package, purl};
-use crate::tree::descriptor_path;
+use super::{Finder, purl};
+use naru_wire::analysis::{Ecosystem, Package};
 use rusqlite::{Connection, OpenFlags};
+use rustix::fd::AsRawFd;
 
 const DATABASES: [&str; 2] = ["usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite"];
-/// Databases of older versions, in formats of their own.
-const OTHERS: [(&str, &str); 4] = [
-    ("usr/lib/sysimage/rpm/Packages.db", "ndb"),
-    ("var/lib/rpm/Packages.db", "ndb"),
-    ("usr/lib/sysimage/rpm/Packages", "Berkeley DB"),
-    ("var/lib/rpm/Packages", "Berkeley DB"),
-];
 /// Most packages, and the largest header of one, in bytes (rpm's own limit is 256 MiB; real ones have some hundred KiB).
 const PACKAGES_MAX: u32 = 100_000;
 const HEADER_BYTES_MAX: u32 = 16 << 20;
@@ -29,24 +23,18 @@ const TAG_ARCH: u32 = 1022;
 
 pub fn find(finder: &mut Finder<'_>) {
     for path in DATABASES {
-        if finder.tree.node(path).is_none() {
-            continue;
-        }
-        if let Err(error) = database(finder, path) {
-            finder.note(&format!("/{path}: {error}"));
-        }
-    }
-    for (path, format) in OTHERS {
-        if finder.tree.node(path).is_some() {
-            finder.note(&format!("/{path}: RPM's {format} databases are not read; convert it with rpmdb --rebuilddb and rpm 4.16 or later"));
+        if finder.tree.node(path).is_some()
+            && let Err(error) = database(finder, path)
+        {
+            finder.note(format!("not read: rpm database (/{path}): {error}"));
         }
     }
 }
 
 fn database(finder: &mut Finder<'_>, path: &str) -> Result<(), String> {
-    let file = finder.tree.open(path).map_err(|error| error.to_string())?;
+    let file = finder.tree.open(path).map_err(|error| error.sentence())?;
     // Immutable: a layer is never written to, not even by SQLite's own recovery.
-    let uri = format!("file:{}?mode=ro&immutable=1", descriptor_path(&file));
+    let uri = format!("file:/proc/self/fd/{}?mode=ro&immutable=1", file.as_raw_fd());
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let said = |error: rusqlite::Error| error.to_string();
@@ -66,7 +54,7 @@ fn database(finder: &mut Finder<'_>, path: &str) -> Result<(), String> {
         let header: Option<Vec<u8>> = row.get(0).map_err(said)?;
         match header.as_deref().and_then(|header| package(finder, header, path)) {
             Some(package) => finder.add(package),
-            None => finder.note(&format!("/{path}: a header is malformed")),
+            None => finder.note(format!("not read: a header of the rpm database (/{path})")),
         }
     }
     Ok(())
@@ -92,13 +80,13 @@ fn package(finder: &Finder<'_>, header: &[u8], path: &str) -> Option<Package> {
     let release = tags.text(TAG_RELEASE).unwrap_or_default();
     let epoch = tags.number(TAG_EPOCH).map(|epoch| epoch.to_string()).unwrap_or_default();
     let full = if release.is_empty() { version } else { format!("{version}-{release}") };
-    let vendor = if finder.os.id.is_empty() { "rpm" } else { &finder.os.id };
+    let vendor = finder.os.vendor_or("rpm").to_ascii_lowercase();
     let arch = tags.text(TAG_ARCH).unwrap_or_default();
-    let distro = format!("{}-{}", finder.os.id, finder.os.version);
-    let qualifiers = [("arch", arch.as_str()), ("distro", distro.trim_matches('-')), ("epoch", &epoch)];
+    let distro = finder.os.distro();
+    let qualifiers = [("arch", arch.as_str()), ("distro", distro.as_str()), ("epoch", &epoch)];
     Some(Package {
         ecosystem: Ecosystem::Rpm,
-        purl: purl("rpm", vendor, &name, &full, &qualifiers),
+        purl: purl("rpm", &vendor, &name, &full, &qualifiers),
         version: if epoch.is_empty() { full } else { format!("{epoch}:{full}") },
         name,
         license: tags.text(TAG_LICENSE).unwrap_or_default(),
@@ -186,7 +174,7 @@ mod tests {
         let found = find(&Tree::read(&inputs).unwrap());
         assert_eq!(found.packages[0].purl, "pkg:rpm/fedora/bash@5.2-3.fc40?arch=x86_64&distro=fedora-40");
         assert_eq!(found.packages[0].license, "GPL-3.0-or-later");
-        assert_eq!(found.notes, ["/var/lib/rpm/rpmdb.sqlite: a header is malformed"]);
+        assert_eq!(found.notes, ["not read: a header of the rpm database (/var/lib/rpm/rpmdb.sqlite)"]);
     }
 
     #[test]
@@ -206,7 +194,7 @@ mod tests {
             drop(database);
             let found = find(&Tree::read(&layers(dir.path(), &[&[]])).unwrap());
             assert!(found.packages.is_empty());
-            assert_eq!(found.notes, ["/var/lib/rpm/rpmdb.sqlite: its Packages are no plain table"]);
+            assert_eq!(found.notes, ["not read: rpm database (/var/lib/rpm/rpmdb.sqlite): its Packages are no plain table"]);
         }
         let dir = tempfile::tempdir().unwrap();
         let garbage = [&b"SQLite format 3\0"[..], &[0xff; 4096]].concat();

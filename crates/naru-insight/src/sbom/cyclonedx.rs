@@ -1,11 +1,13 @@
 //! CycloneDX 1.5 (cyclonedx.org/docs/1.5/json).
 
-use super::spdx::is_expression;
+use super::license::is_expression;
 use super::{Subject, seconds, uuid};
-use crate::packages::{Ecosystem, Package};
+use naru_wire::analysis::{Analysis, Ecosystem, Package};
 use serde_json::{Value, json};
 
-pub fn render(subject: &Subject<'_>, packages: &[Package]) -> Value {
+pub fn render(subject: &Subject<'_>, analysis: &Analysis) -> Value {
+    let system = operating_system(&analysis.distribution);
+    let components: Vec<Value> = system.into_iter().chain(analysis.packages.iter().map(component)).collect();
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -20,27 +22,40 @@ pub fn render(subject: &Subject<'_>, packages: &[Package]) -> Value {
                 "name": subject.name,
                 "version": format!("sha256:{}", subject.id),
             },
+            "properties": properties("naru:note", &analysis.notes),
         },
-        "components": packages.iter().map(component).collect::<Vec<_>>(),
+        "components": components,
     })
 }
 
+/// `debian 12`. Scanners take from it where to look for the vulnerabilities of the system's packages.
+fn operating_system(distribution: &str) -> Option<Value> {
+    let (name, version) = distribution.split_once(' ').unwrap_or((distribution, ""));
+    let mut system =
+        json!({ "type": "operating-system", "bom-ref": format!("os:{distribution}"), "name": name });
+    if !version.is_empty() {
+        system["version"] = json!(version);
+    }
+    (!name.is_empty()).then_some(system)
+}
+
 fn component(package: &Package) -> Value {
-    let (group, name) = match package.ecosystem {
-        Ecosystem::Npm if package.name.starts_with('@') => {
-            package.name.split_once('/').unwrap_or(("", &package.name))
-        }
-        Ecosystem::Maven => package.name.split_once(':').unwrap_or(("", &package.name)),
-        _ => ("", package.name.as_str()),
+    let split = match package.ecosystem {
+        Ecosystem::Npm if package.name.starts_with('@') => package.name.split_once('/'),
+        Ecosystem::Maven => package.name.split_once(':'),
+        _ => None,
     };
+    let (group, name) = split.unwrap_or(("", &package.name));
     let mut component = json!({
         "type": "library",
         "bom-ref": package.purl,
         "name": name,
-        "version": package.version,
         "purl": package.purl,
-        "properties": package.locations.iter().map(|path| json!({ "name": "naru:location", "value": format!("/{path}") })).collect::<Vec<_>>(),
+        "properties": properties("naru:location", package.locations.iter().map(|path| format!("/{path}"))),
     });
+    if !package.version.is_empty() {
+        component["version"] = json!(package.version);
+    }
     if !group.is_empty() {
         component["group"] = json!(group);
     }
@@ -50,4 +65,8 @@ fn component(package: &Package) -> Value {
         component["licenses"] = json!([{ "license": { "name": package.license } }]);
     }
     component
+}
+
+fn properties(name: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Value> {
+    values.into_iter().map(|value| json!({ "name": name, "value": value.as_ref() })).collect()
 }

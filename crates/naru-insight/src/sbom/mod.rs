@@ -1,10 +1,11 @@
 //! Bills of materials in the two formats that scanners read.
 
 mod cyclonedx;
+mod license;
 mod spdx;
 
-use crate::packages::Package;
 use naru_types::Timestamp;
+use naru_wire::analysis::Analysis;
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +25,10 @@ pub struct Subject<'a> {
     pub now: Timestamp,
 }
 
-pub fn render(format: Format, subject: &Subject<'_>, packages: &[Package]) -> Value {
+pub fn render(format: Format, subject: &Subject<'_>, analysis: &Analysis) -> Value {
     match format {
-        Format::Spdx => spdx::render(subject, packages),
-        Format::CycloneDx => cyclonedx::render(subject, packages),
+        Format::Spdx => spdx::render(subject, analysis),
+        Format::CycloneDx => cyclonedx::render(subject, analysis),
     }
 }
 
@@ -51,9 +52,9 @@ fn seconds(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::Ecosystem;
+    use naru_wire::analysis::{Ecosystem, Package};
 
-    fn documents() -> (Value, Value) {
+    fn document(format: Format) -> Value {
         let package = Package {
             ecosystem: Ecosystem::Npm,
             name: "@s/a".into(),
@@ -65,36 +66,35 @@ mod tests {
         let odd = Package {
             license: "see LICENSE file".into(),
             name: "b".into(),
-            purl: "pkg:npm/b@1.0".into(),
+            version: String::new(),
+            purl: "pkg:npm/b".into(),
             ..package.clone()
         };
-        let subject =
-            Subject { name: "app:1", id: &"ab".repeat(32), now: Timestamp::from_parts(1_700_000_000, 5) };
-        let all = [package, odd];
-        (render(Format::Spdx, &subject, &all), render(Format::CycloneDx, &subject, &all))
+        let analysis = Analysis {
+            packages: vec![package, odd],
+            notes: vec!["not read: rpm database".into()],
+            distribution: "debian 12".into(),
+            ..Analysis::default()
+        };
+        let now = Timestamp::from_parts(1_700_000_000, 5);
+        render(format, &Subject { name: "app:1", id: &"ab".repeat(32), now }, &analysis)
     }
 
     #[test]
     fn spdx_has_what_its_schema_requires() {
-        let (spdx, _) = documents();
-        for key in [
-            "spdxVersion",
-            "dataLicense",
-            "SPDXID",
-            "name",
-            "documentNamespace",
-            "creationInfo",
-            "packages",
-            "relationships",
-        ] {
+        let spdx = document(Format::Spdx);
+        for key in ["SPDXID", "creationInfo", "dataLicense", "name", "spdxVersion", "documentNamespace"] {
             assert!(!spdx[key].is_null(), "{key}");
         }
         assert_eq!(spdx["creationInfo"]["created"], "2023-11-14T22:13:20Z");
+        assert_eq!(spdx["comment"], "not read: rpm database");
         let packages = spdx["packages"].as_array().unwrap();
         assert_eq!(packages.len(), 3);
         assert_eq!(packages[1]["externalRefs"][0]["referenceLocator"], "pkg:npm/%40s/a@1.0");
         assert_eq!(packages[1]["licenseDeclared"], "MIT");
         assert_eq!(packages[2]["licenseDeclared"], "NOASSERTION");
+        assert_eq!(packages[2]["licenseComments"], "the package says: see LICENSE file");
+        assert!(packages[2].get("versionInfo").is_none());
         let is_id = |text: &str| {
             text.strip_prefix("SPDXRef-")
                 .is_some_and(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)))
@@ -105,15 +105,22 @@ mod tests {
 
     #[test]
     fn cyclonedx_has_what_its_schema_requires() {
-        let (_, bom) = documents();
+        let bom = document(Format::CycloneDx);
         assert_eq!(
             (bom["bomFormat"].as_str(), bom["specVersion"].as_str()),
             (Some("CycloneDX"), Some("1.5"))
         );
         assert_eq!(bom["serialNumber"].as_str().unwrap().len(), "urn:uuid:".len() + 36);
-        assert_eq!(bom["components"][0]["group"], "@s");
-        assert_eq!(bom["components"][0]["name"], "a");
-        assert_eq!(bom["components"][0]["licenses"][0]["expression"], "MIT");
-        assert_eq!(bom["components"][1]["licenses"][0]["license"]["name"], "see LICENSE file");
+        assert_eq!(bom["metadata"]["properties"][0]["value"], "not read: rpm database");
+        let components = bom["components"].as_array().unwrap();
+        assert_eq!(
+            (&components[0]["type"], &components[0]["name"]),
+            (&"operating-system".into(), &"debian".into())
+        );
+        assert_eq!(components[0]["version"], "12");
+        assert_eq!((&components[1]["group"], &components[1]["name"]), (&"@s".into(), &"a".into()));
+        assert_eq!(components[1]["licenses"][0]["expression"], "MIT");
+        assert_eq!(components[2]["licenses"][0]["license"]["name"], "see LICENSE file");
+        assert!(components[2].get("version").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Base images from packages, and looking into images: a repository of the test's own, served within the daemon's network namespace.
+//! Base images from packages: a repository of the test's own, served within the daemon's network namespace.
 
 #[path = "../../../naru-bootstrap/tests/repo/mod.rs"]
 mod repo;
@@ -7,8 +7,7 @@ use crate::lab::{Lab, wait_for};
 use repo::{KeyKind, Repo, SUITE, flip};
 use std::process::{Child, Stdio};
 
-pub const TESTS: &[(&str, fn(&Lab))] =
-    &[("a_base_image_is_made_of_signed_packages", base_image), ("an_image_says_what_is_in_it", analysis)];
+pub const TESTS: &[(&str, fn(&Lab))] = &[("a_base_image_is_made_of_signed_packages", base_image)];
 
 const MIRROR: &str = "http://127.0.0.1:8971";
 
@@ -74,34 +73,6 @@ fn base_image(lab: &Lab) {
     let left = std::fs::read_dir(lab.dir.join("root/bootstrap-tmp")).unwrap().count();
     assert_eq!(left, 0, "nothing half-made is left");
     lab.ok(&["rmi", "tiny:1", "tiny:2"]);
-}
-
-fn analysis(lab: &Lab) {
-    let context = lab.dir.join("analysis");
-    std::fs::create_dir_all(&context).unwrap();
-    let dockerfile = "FROM busybox\nRUN mkdir -p /app/node_modules/@s/a /app/node_modules/b/test/node_modules/no /usr/lib/python3/dist-packages/c.dist-info && cd /app/node_modules && echo '{\"name\":\"@s/a\",\"version\":\"1.2.3\",\"license\":\"MIT\"}' > @s/a/package.json && echo '{\"name\":\"no\",\"version\":\"1\"}' > b/test/node_modules/no/package.json && printf 'Name: C_d\\nVersion: 4\\n\\nName: no\\n' > /usr/lib/python3/dist-packages/c.dist-info/METADATA && dd if=/dev/zero of=/big bs=1024 count=600\nRUN rm /big\n";
-    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
-    lab.naru(&["build", "-q", "-t", "insight", "."], &context).expect(0, "build");
-    let found =
-        lab.naru(&["image", "analyze", "--format", "json", "insight"], &lab.dir).expect(0, "analyze").stdout;
-    for part in
-        ["\"removed_bytes\": 614400", "pkg:npm/%40s/a@1.2.3", "pkg:pypi/c-d@4", "removed by a later one"]
-    {
-        assert!(found.contains(part), "{part}: {found}");
-    }
-    assert!(!found.contains("pkg:npm/no") && !found.contains("pkg:pypi/no"), "{found}");
-    let shown = lab.naru(&["image", "analyze", "insight"], &lab.dir).expect(0, "analyze").stdout;
-    for part in ["LAYERS", "removed by 3", "/big", "npm", "ADVICE"] {
-        assert!(shown.contains(part), "{part}: {shown}");
-    }
-    let spdx =
-        lab.naru(&["image", "analyze", "--sbom", "spdx", "insight"], &lab.dir).expect(0, "spdx").stdout;
-    assert!(spdx.contains("SPDX-2.3") && spdx.contains("pkg:npm/%40s/a@1.2.3"), "{spdx}");
-    let bom =
-        lab.naru(&["image", "analyze", "--sbom", "cyclonedx", "insight"], &lab.dir).expect(0, "bom").stdout;
-    assert!(bom.contains("CycloneDX") && bom.contains("pkg:pypi/c-d@4"), "{bom}");
-    lab.ok(&["rmi", "insight"]);
-    std::fs::remove_dir_all(&context).unwrap();
 }
 
 /// A short path: gpg-agent's socket lies beneath.

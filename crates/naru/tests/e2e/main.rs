@@ -12,6 +12,7 @@ mod copies;
 mod crash;
 mod host;
 mod host_files;
+mod insight;
 mod lab;
 mod limits;
 mod networks;
@@ -43,6 +44,7 @@ fn tests() -> Vec<Test> {
         networks::TESTS,
         bootstrap::TESTS,
         build::TESTS,
+        insight::TESTS,
         build_cves::TESTS,
         buildx::TESTS,
         registries::TESTS,
