@@ -120,7 +120,7 @@ fn layers(layers: &[Layer]) -> Vec<Vec<String>> {
 
 /// The line of a Dockerfile, without what builders put around it.
 fn command(created_by: &str) -> String {
-    let words = printable(created_by).split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = printable(&created_by.split_whitespace().collect::<Vec<_>>().join(" "));
     let plain = words.strip_suffix(" # buildkit").unwrap_or(&words);
     let plain = plain.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(plain);
     let plain = plain.replacen("/bin/sh -c ", if plain.starts_with("RUN ") { "" } else { "RUN " }, 1);
