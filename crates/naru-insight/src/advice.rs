@@ -49,10 +49,11 @@ const LEFTOVERS: [(&str, &str, &str); 12] = [
     ),
     ("root/.m2/repository", "Maven's downloads", "build in a stage of its own and COPY --from the archive"),
 ];
-/// Debian's and Alpine's names of tools that only a build needs.
-const BUILD_TOOLS: [&str; 11] = [
+/// Debian's, Alpine's and Fedora's names of tools that only a build needs.
+const BUILD_TOOLS: [&str; 12] = [
     "gcc",
     "g++",
+    "gcc-c++",
     "clang",
     "make",
     "cmake",

@@ -4,9 +4,11 @@
 use super::{Finder, purl};
 use naru_wire::analysis::{Ecosystem, Package};
 use rusqlite::{Connection, OpenFlags};
-use rustix::fd::AsRawFd;
+use std::os::fd::AsRawFd;
 
 const DATABASES: [&str; 2] = ["usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite"];
+/// Largest database that is opened, which bounds what SQLite keeps of its schema; that of a full desktop has 100 MB.
+const DATABASE_BYTES_MAX: u64 = 256 << 20;
 /// Most packages, and the largest header of one, in bytes (rpm's own limit is 256 MiB; real ones have some hundred KiB).
 const PACKAGES_MAX: u32 = 100_000;
 const HEADER_BYTES_MAX: u32 = 16 << 20;
@@ -23,17 +25,26 @@ const TAG_ARCH: u32 = 1022;
 
 pub fn find(finder: &mut Finder<'_>) {
     for path in DATABASES {
-        if finder.tree.node(path).is_some()
-            && let Err(error) = database(finder, path)
-        {
-            finder.note(format!("not read: rpm database (/{path}): {error}"));
+        if finder.tree.node(path).is_none() {
+            continue;
+        }
+        if let Err(error) = database(finder, path) {
+            finder.note(format!("not read: rpm database (/{path}): {error}; its packages are not listed"));
         }
     }
 }
 
 fn database(finder: &mut Finder<'_>, path: &str) -> Result<(), String> {
+    let node = |path: &str| finder.tree.node(path).map_or(0, |node| node.size);
+    if node(path) > DATABASE_BYTES_MAX {
+        return Err(format!("it has more than {DATABASE_BYTES_MAX} bytes"));
+    }
+    // Changes that were never merged would be missed.
+    if node(&format!("{path}-wal")) > 0 {
+        return Err("it has a write-ahead log".into());
+    }
     let file = finder.tree.open(path).map_err(|error| error.sentence())?;
-    // Immutable: a layer is never written to, not even by SQLite's own recovery.
+    // Immutable: a layer is never written to, not even by SQLite's own recovery. By descriptor: it is the file that was opened.
     let uri = format!("file:/proc/self/fd/{}?mode=ro&immutable=1", file.as_raw_fd());
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -54,7 +65,7 @@ fn database(finder: &mut Finder<'_>, path: &str) -> Result<(), String> {
         let header: Option<Vec<u8>> = row.get(0).map_err(said)?;
         match header.as_deref().and_then(|header| package(finder, header, path)) {
             Some(package) => finder.add(package),
-            None => finder.note(format!("not read: a header of the rpm database (/{path})")),
+            None => finder.note(format!("not read: a damaged header in /{path}")),
         }
     }
     Ok(())
@@ -81,9 +92,8 @@ fn package(finder: &Finder<'_>, header: &[u8], path: &str) -> Option<Package> {
     let epoch = tags.number(TAG_EPOCH).map(|epoch| epoch.to_string()).unwrap_or_default();
     let full = if release.is_empty() { version } else { format!("{version}-{release}") };
     let vendor = finder.os.vendor_or("rpm").to_ascii_lowercase();
-    let arch = tags.text(TAG_ARCH).unwrap_or_default();
-    let distro = finder.os.distro();
-    let qualifiers = [("arch", arch.as_str()), ("distro", distro.as_str()), ("epoch", &epoch)];
+    let (arch, distro) = (tags.text(TAG_ARCH).unwrap_or_default(), finder.os.distro());
+    let qualifiers = [("arch", arch.as_str()), ("distro", distro.as_str()), ("epoch", epoch.as_str())];
     Some(Package {
         ecosystem: Ecosystem::Rpm,
         purl: purl("rpm", &vendor, &name, &full, &qualifiers),
@@ -174,7 +184,7 @@ mod tests {
         let found = find(&Tree::read(&inputs).unwrap());
         assert_eq!(found.packages[0].purl, "pkg:rpm/fedora/bash@5.2-3.fc40?arch=x86_64&distro=fedora-40");
         assert_eq!(found.packages[0].license, "GPL-3.0-or-later");
-        assert_eq!(found.notes, ["not read: a header of the rpm database (/var/lib/rpm/rpmdb.sqlite)"]);
+        assert_eq!(found.notes, ["not read: a damaged header in /var/lib/rpm/rpmdb.sqlite"]);
     }
 
     #[test]
@@ -194,12 +204,30 @@ mod tests {
             drop(database);
             let found = find(&Tree::read(&layers(dir.path(), &[&[]])).unwrap());
             assert!(found.packages.is_empty());
-            assert_eq!(found.notes, ["not read: rpm database (/var/lib/rpm/rpmdb.sqlite): its Packages are no plain table"]);
+            assert_eq!(found.notes, ["not read: rpm database (/var/lib/rpm/rpmdb.sqlite): its Packages are no plain table; its packages are not listed"]);
         }
         let dir = tempfile::tempdir().unwrap();
         let garbage = [&b"SQLite format 3\0"[..], &[0xff; 4096]].concat();
         let found =
             find(&Tree::read(&layers(dir.path(), &[&[("var/lib/rpm/rpmdb.sqlite", &garbage)]])).unwrap());
         assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
+    }
+
+    #[test]
+    fn what_would_be_half_a_list_is_none() {
+        let files: &[(&str, &[u8])] =
+            &[("var/lib/rpm/rpmdb.sqlite", b"x"), ("var/lib/rpm/rpmdb.sqlite-wal", b"x")];
+        let dir = tempfile::tempdir().unwrap();
+        let found = find(&Tree::read(&layers(dir.path(), &[files])).unwrap());
+        let because = |why: &str| {
+            format!("not read: rpm database (/var/lib/rpm/rpmdb.sqlite): {why}; its packages are not listed")
+        };
+        assert_eq!(found.notes, [because("it has a write-ahead log")]);
+        std::fs::remove_file(dir.path().join("0/var/lib/rpm/rpmdb.sqlite-wal")).unwrap();
+        let database =
+            std::fs::File::options().write(true).open(dir.path().join("0/var/lib/rpm/rpmdb.sqlite")).unwrap();
+        database.set_len(super::DATABASE_BYTES_MAX + 1).unwrap();
+        let found = find(&Tree::read(&layers(dir.path(), &[&[]])).unwrap());
+        assert_eq!(found.notes, [because("it has more than 268435456 bytes")]);
     }
 }
