@@ -253,9 +253,27 @@ impl<R: Read> Reader<R> {
             self.read_exact_raw(&mut buffer[..want])?;
             self.remaining -= want as u64;
         }
+        self.skip_padding()
+    }
+
+    /// An archive may end with its last member's content: the docker CLI writes such ones for a Dockerfile from outside of the
+    /// context, and Go's reader takes them.
+    fn skip_padding(&mut self) -> Result<()> {
         let mut pad = [0; BLOCK_BYTES];
         let len = std::mem::take(&mut self.padding);
-        self.read_exact_raw(&mut pad[..len])
+        let mut filled = 0;
+        while filled < len && !self.ended {
+            match self.inner.read(&mut pad[filled..len]) {
+                Ok(0) => self.ended = true,
+                Ok(got) => filled += got,
+                Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(TarError::Read { source }),
+            }
+        }
+        if let Some(raw) = &mut self.raw {
+            raw.extend_from_slice(&pad[..filled]);
+        }
+        Ok(())
     }
 
     fn drain(&mut self) -> Result<()> {
@@ -399,7 +417,14 @@ mod tests {
         check(&whole[..BLOCK_BYTES + 2], "cut off");
         check(&whole[..100], "cut off");
         let mut reader = Reader::new(&whole[..]);
-        assert_eq!(reader.next_entry().unwrap(), Some(entry));
+        assert_eq!(reader.next_entry().unwrap(), Some(entry.clone()));
         assert_eq!(reader.next_entry().unwrap(), None);
+        // But not those that end with their last member's content, or in the padding behind it.
+        for end in [BLOCK_BYTES + 3, BLOCK_BYTES + 4, 2 * BLOCK_BYTES - 1, 2 * BLOCK_BYTES] {
+            let mut reader = Reader::recording(&whole[..end]);
+            assert_eq!(reader.next_entry().unwrap(), Some(entry.clone()));
+            assert_eq!(reader.next_entry().unwrap(), None, "{end}");
+            assert_eq!(reader.take_raw(), whole[..end], "every byte is recorded");
+        }
     }
 }

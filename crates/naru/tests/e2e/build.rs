@@ -10,6 +10,7 @@ pub const TESTS: &[(&str, fn(&Lab))] = &[
     ("push_and_pull", push_and_pull),
     ("build_lends_secrets_and_takes_contexts", lent),
     ("build_weighs_less_than_a_service", weight),
+    ("build_takes_a_dockerfile_from_elsewhere", from_elsewhere),
 ];
 
 fn context(lab: &Lab, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -265,4 +266,18 @@ fn weight(lab: &Lab) {
     } else {
         assert_eq!(of_builds("cpu.shares"), "128", "{shown}");
     }
+}
+
+/// The stock CLI ends such an archive with the last member's content, without padding.
+fn from_elsewhere(lab: &Lab) {
+    let dir = context(
+        lab,
+        "elsewhere",
+        &[("Made", "FROM busybox\nCOPY . /x\nCMD [\"ls\", \"/x\"]\n"), ("c/a", "a\n")],
+    );
+    let (file, path) = (dir.join("Made").display().to_string(), dir.join("c").display().to_string());
+    lab.ok(&["build", "-q", "-t", "elsewhere", "-f", &file, &path]);
+    let listed = lab.ok(&["run", "--rm", "elsewhere"]);
+    assert!(listed.lines().any(|name| name == "a"), "{listed}");
+    lab.ok(&["rmi", "elsewhere"]);
 }
