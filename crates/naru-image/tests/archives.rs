@@ -102,7 +102,8 @@ fn hostile_archives_stay_inside() {
 fn damaged_archives_are_refused() {
     let dir = TempDir::new().unwrap();
     let whole = archive(&[file("a"), (Entry::new("b", EntryKind::File), &[1; 3000])]);
-    for cut in [100, 511, 600, 1025, 2000] {
+    // The end of a member's content may be the end of the archive (at 513 to 1024), as in Go.
+    for cut in [100, 511, 512, 1025, 2000] {
         assert!(unpack_into(dir.path(), &whole[..cut], &UnpackOptions::plain()).is_err(), "{cut}");
     }
     let mut flipped = whole.clone();

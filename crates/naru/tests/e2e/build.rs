@@ -143,6 +143,10 @@ RUN cp /first/one /second/one
             "cat /all/data/* /bound-one; ls -A /all; [ /all/data/two -ef /all/data/also-two ] && echo same; true",
         ])
     };
+    let kept = lab.dir.join("root/build-cache/contexts");
+    let count = || std::fs::read_dir(&kept).map_or(0, Iterator::count);
+    // Other tests build as well.
+    let before = count();
     assert_eq!(build(), "twoonetwospoilt\n.dockerignore\ndata\nsame");
     // The same size and the same time: only the time of the change tells.
     let time = std::fs::metadata(dir.join("data/one")).unwrap().modified().unwrap();
@@ -150,10 +154,9 @@ RUN cp /first/one /second/one
     std::fs::File::options().append(true).open(dir.join("data/one")).unwrap().set_modified(time).unwrap();
     std::fs::remove_file(dir.join("data/also-two")).unwrap();
     assert_eq!(build(), "newtwospoilt\n.dockerignore\ndata");
-    let kept = lab.dir.join("root/build-cache/contexts");
-    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 1, "one directory, one copy");
+    assert_eq!(count(), before + 1, "one directory, one copy");
     lab.ok(&["builder", "prune", "-af"]);
-    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 0);
+    assert_eq!(count(), 0);
     assert_eq!(lab.ok(&["run", "--rm", "kept", "cat", "/second/one"]), "new");
     lab.ok(&["rmi", "-f", "kept"]);
 }
