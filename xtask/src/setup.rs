@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// (a file that proves the package is there, the Debian package). What is tested against is the real thing.
-const NEEDED: [(&str, &str); 22] = [
+const NEEDED: [(&str, &str); 23] = [
+    ("/usr/sbin/dockerd", "docker.io"),
     ("/usr/bin/gpg", "gnupg"),
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/umoci", "umoci"),
